@@ -1,0 +1,52 @@
+"""Expected failures become one line on standard error and exit code 1; nobody sees a traceback for bad input.
+
+The packages' root errors are known by name here so that nothing is imported just to be caught.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import click
+
+_EXPECTED: Final = frozenset(
+    {
+        "agent.errors.AgentError",
+        "controlplane.errors.ServerError",
+        "controlplane.certificates.errors.CertificatesError",
+        "kubeapi.errors.KubeAPIError",
+        "lab.errors.LabError",
+        "netrules.errors.RulesError",
+    }
+)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the error is one of the packages' root errors, whose text is a sentence for people."""
+    return any(f"{kind.__module__}.{kind.__qualname__}" in _EXPECTED for kind in type(error).__mro__)
+
+
+def find_expected(error: BaseException) -> BaseException | None:
+    """The expected error in `error`, looking into the groups that task groups raise, or None."""
+    if is_expected(error):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        found = [find_expected(part) for part in error.exceptions]
+        return next((part for part in found if part is not None), None) if all(found) else None
+    return None
+
+
+@contextmanager
+def exit_on_failure() -> Iterator[None]:
+    """Ends the process with 1 and one line when an expected error leaves the block; others pass."""
+    try:
+        yield
+    except Exception as error:
+        expected = find_expected(error)
+        if expected is None:
+            raise
+        click.echo(f"berth: {expected}", err=True)
+        sys.exit(1)
