@@ -1,12 +1,17 @@
 """Workload kinds of apps/v1 as frozen views: Deployment and ReplicaSet.
 
-Pure. Follows the apps/v1 pages of the Kubernetes API reference.
+Pure. A pod template stays as it stands in the document (`msgspec.Raw`), because it is copied on to
+ReplicaSets and pods and must keep the fields that no view knows; `PodTemplateSpec` is what a reader of it
+decodes. Follows the apps/v1 pages of the Kubernetes API reference.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from kubeapi.meta import Condition, IntOrString, LabelSelector, Object, View
-from kubeapi.pod import PodTemplateSpec
+
+EMPTY_TEMPLATE = msgspec.Raw(b"{}")
 
 
 class RollingUpdateDeployment(View, frozen=True, kw_only=True):
@@ -22,7 +27,7 @@ class DeploymentStrategy(View, frozen=True, kw_only=True):
 class DeploymentSpec(View, frozen=True, kw_only=True):
     replicas: int = 1
     selector: LabelSelector = LabelSelector()
-    template: PodTemplateSpec = PodTemplateSpec()
+    template: msgspec.Raw = EMPTY_TEMPLATE
     strategy: DeploymentStrategy = DeploymentStrategy()
     min_ready_seconds: int = 0
     revision_history_limit: int = 10
@@ -51,7 +56,7 @@ class ReplicaSetSpec(View, frozen=True, kw_only=True):
     replicas: int = 1
     min_ready_seconds: int = 0
     selector: LabelSelector = LabelSelector()
-    template: PodTemplateSpec = PodTemplateSpec()
+    template: msgspec.Raw = EMPTY_TEMPLATE
 
 
 class ReplicaSetStatus(View, frozen=True, kw_only=True):

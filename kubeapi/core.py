@@ -11,7 +11,7 @@ import msgspec
 
 from kubeapi.meta import Condition, IntOrString, Object, QuantityText, View
 
-# --- nodes -----------------------------------------------------------------------------------------------------
+# --- nodes --------------------------------------------------------------------------------------------------
 
 
 class Taint(View, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ class Node(Object, frozen=True, kw_only=True):
     status: NodeStatus = NodeStatus()
 
 
-# --- services --------------------------------------------------------------------------------------------------
+# --- services -----------------------------------------------------------------------------------------------
 
 
 class ServicePort(View, frozen=True, kw_only=True):
@@ -139,7 +139,7 @@ class Service(Object, frozen=True, kw_only=True):
     status: ServiceStatus = ServiceStatus()
 
 
-# --- configuration ---------------------------------------------------------------------------------------------
+# --- configuration ------------------------------------------------------------------------------------------
 
 
 class ConfigMap(Object, frozen=True, kw_only=True):
@@ -157,7 +157,6 @@ class Secret(Object, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Secret({self.key}, {len(self.data)} keys)"
-
 
 
 class ServiceAccount(Object, frozen=True, kw_only=True):
@@ -178,7 +177,7 @@ class Namespace(Object, frozen=True, kw_only=True):
     status: NamespaceStatus = NamespaceStatus()
 
 
-# --- events ----------------------------------------------------------------------------------------------------
+# --- events -------------------------------------------------------------------------------------------------
 
 
 class ObjectReference(View, frozen=True, kw_only=True):

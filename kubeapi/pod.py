@@ -1,6 +1,7 @@
 """Pods (core/v1) as frozen views: spec, template, status.
 
-Pure. Read by the agent, the scheduler and the controllers. Follows the Pod page of the Kubernetes API reference.
+Pure. Read by the agent, the scheduler and the controllers. Follows the Pod page of the Kubernetes API
+reference.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from kubeapi.volume import Volume
 PodUID = NewType("PodUID", str)
 NodeName = NewType("NodeName", str)
 
-# --- environment -----------------------------------------------------------------------------------------------
+# --- environment --------------------------------------------------------------------------------------------
 
 
 class ObjectFieldSelector(View, frozen=True, kw_only=True):
@@ -70,7 +71,7 @@ class EnvFromSource(View, frozen=True, kw_only=True):
     secret_ref: EnvSource | None = None
 
 
-# --- probes and hooks ------------------------------------------------------------------------------------------
+# --- probes and hooks ---------------------------------------------------------------------------------------
 
 
 class ExecAction(View, frozen=True, kw_only=True):
@@ -130,7 +131,7 @@ class Lifecycle(View, frozen=True, kw_only=True):
     stop_signal: str | None = None
 
 
-# --- security --------------------------------------------------------------------------------------------------
+# --- security -----------------------------------------------------------------------------------------------
 
 
 class Capabilities(View, frozen=True, kw_only=True):
@@ -185,7 +186,7 @@ class PodSecurityContext(View, frozen=True, kw_only=True):
     app_armor_profile: SecurityProfile | None = None
 
 
-# --- containers ------------------------------------------------------------------------------------------------
+# --- containers ---------------------------------------------------------------------------------------------
 
 
 class ContainerPort(View, frozen=True, kw_only=True):
@@ -256,7 +257,7 @@ class Container(View, frozen=True, kw_only=True):
     target_container_name: str = ""
 
 
-# --- scheduling ------------------------------------------------------------------------------------------------
+# --- scheduling ---------------------------------------------------------------------------------------------
 
 
 class Toleration(View, frozen=True, kw_only=True):
@@ -338,7 +339,7 @@ class PodSchedulingGate(View, frozen=True, kw_only=True):
     name: str = ""
 
 
-# --- the pod ---------------------------------------------------------------------------------------------------
+# --- the pod ------------------------------------------------------------------------------------------------
 
 
 class HostAlias(View, frozen=True, kw_only=True):

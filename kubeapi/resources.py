@@ -1,7 +1,7 @@
 """Which REST path each kind lives at: the resources this project's clients use.
 
-Pure. Called by the client, the informers and everything that names a kind. Follows the "Resource URIs" section of
-the Kubernetes API concepts page.
+Pure. Called by the client, the informers and everything that names a kind. Follows the "Resource URIs"
+section of the Kubernetes API concepts page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The seams of the pod lanes: what they need from images, volumes and probes, and what they offer to the rest.
+"""The seams of the pod lanes: what they need from images, volumes and probes, and what they offer to the
+rest.
 
 Pure: protocols and frozen values only. `agent.app` joins the implementations; tests join fakes.
 """
@@ -156,6 +157,8 @@ class PodDirectory(Protocol):
     def subscribe_running(self, handler: Callable[[], None]) -> None:
         """Called when `running_pods()` may answer differently."""
 
-    def find_container(self, key: ObjectKey, uid: str, container: str, previous: bool) -> ContainerHandle | None:
-        """The container's newest attempt, or the one before; an empty uid matches any, an empty container name
-        the only or default container."""
+    def find_container(
+        self, key: ObjectKey, uid: str, container: str, previous: bool
+    ) -> ContainerHandle | None:
+        """The container's newest attempt, or the one before; an empty uid matches any, an empty container
+        name the only or default container."""

@@ -1,0 +1,132 @@
+"""A container as CRI's ContainerConfig.
+
+Pure. Called by `execute` with everything that had to be read or made first. Follows CRI v1; annotations and
+labels are those `observed` reads back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.pods import observed
+from agent.pods.actions import CreateContainer
+from agent.pods.environment import expand_all
+from agent.pods.goal import compute_spec_hash
+from agent.pods.ports import LocalImage
+from agent.pods.sandbox_config import PodEnvironment, build_pod_labels
+from agent.pods.security import build_container_security
+from agent.resources.qos import compute_cpu_quota, compute_cpu_shares, compute_oom_score_adj
+from agent.runtime.values import CONTAINER_NAME_LABEL
+from cri_proto.runtime.v1 import api_pb2 as cri
+from kubeapi.pod import Container, Pod
+from kubeapi.quantity import parse_quantity
+
+_CPU_PERIOD_MICROSECONDS: Final = 100_000
+_PROPAGATION: Final[Mapping[str, cri.MountPropagation]] = {
+    "HostToContainer": cri.PROPAGATION_HOST_TO_CONTAINER,
+    "Bidirectional": cri.PROPAGATION_BIDIRECTIONAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerMount:
+    container_path: str
+    host_path: Path
+    read_only: bool = False
+    propagation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInputs:
+    """What the shell prepared for one attempt of a container."""
+
+    image: LocalImage
+    environment: Mapping[str, str]
+    mounts: tuple[ContainerMount, ...]
+    termination_file: Path
+
+    def __repr__(self) -> str:
+        return f"ContainerInputs({self.image.ref}, {len(self.environment)} variables)"
+
+
+def build_log_path(action: CreateContainer) -> str:
+    """Relative to the pod's log directory."""
+    return f"{action.container}/{action.restart_count}.log"
+
+
+def build_container_config(
+    pod: Pod,
+    container: Container,
+    action: CreateContainer,
+    inputs: ContainerInputs,
+    environment: PodEnvironment,
+) -> cri.ContainerConfig:
+    return cri.ContainerConfig(
+        metadata=cri.ContainerMetadata(name=container.name, attempt=action.attempt),
+        image=cri.ImageSpec(image=inputs.image.ref, user_specified_image=container.image),
+        command=expand_all(container.command, inputs.environment),
+        args=expand_all(container.args, inputs.environment),
+        working_dir=container.working_dir,
+        envs=[cri.KeyValue(key=name, value=value.encode()) for name, value in inputs.environment.items()],
+        mounts=[_build_mount(mount) for mount in inputs.mounts],
+        labels={**build_pod_labels(pod, environment), CONTAINER_NAME_LABEL: container.name},
+        annotations=_build_annotations(pod, container, action, inputs),
+        log_path=build_log_path(action),
+        stdin=container.stdin,
+        stdin_once=container.stdin_once,
+        tty=container.tty,
+        stop_signal=_choose_stop_signal(container),
+        linux=cri.LinuxContainerConfig(
+            resources=build_container_resources(pod, container, environment.memory_capacity_bytes),
+            security_context=build_container_security(pod, container, inputs.image, environment.seccomp_root),
+        ),
+    )
+
+
+def build_container_resources(
+    pod: Pod, container: Container, memory_capacity_bytes: int
+) -> cri.LinuxContainerResources:
+    """Requests and limits as the kernel's numbers; 0 means no limit."""
+    limits, requests = container.resources.limits, container.resources.requests
+    cpu_limit = parse_quantity(limits["cpu"]).millis() if "cpu" in limits else 0
+    cpu_request = parse_quantity(requests["cpu"]).millis() if "cpu" in requests else cpu_limit
+    return cri.LinuxContainerResources(
+        cpu_period=_CPU_PERIOD_MICROSECONDS if cpu_limit else 0,
+        cpu_quota=compute_cpu_quota(cpu_limit, _CPU_PERIOD_MICROSECONDS),
+        cpu_shares=compute_cpu_shares(cpu_request),
+        memory_limit_in_bytes=parse_quantity(limits["memory"]).units() if "memory" in limits else 0,
+        oom_score_adj=compute_oom_score_adj(pod, container, memory_capacity_bytes),
+    )
+
+
+def _build_annotations(
+    pod: Pod, container: Container, action: CreateContainer, inputs: ContainerInputs
+) -> dict[str, str]:
+    return {
+        observed.HASH_ANNOTATION: compute_spec_hash(container),
+        observed.RESTART_COUNT_ANNOTATION: str(action.restart_count),
+        observed.TERMINATION_PATH_ANNOTATION: container.termination_message_path,
+        observed.TERMINATION_POLICY_ANNOTATION: container.termination_message_policy,
+        observed.TERMINATION_FILE_ANNOTATION: str(inputs.termination_file),
+        observed.GRACE_ANNOTATION: str(pod.spec.termination_grace_period_seconds),
+        observed.BACKOFF_ANNOTATION: str(round(action.backoff_seconds)),
+    }
+
+
+def _build_mount(mount: ContainerMount) -> cri.Mount:
+    return cri.Mount(
+        container_path=mount.container_path,
+        host_path=str(mount.host_path),
+        readonly=mount.read_only,
+        propagation=_PROPAGATION.get(mount.propagation, cri.PROPAGATION_PRIVATE),
+    )
+
+
+def _choose_stop_signal(container: Container) -> cri.Signal:
+    name = container.lifecycle.stop_signal if container.lifecycle else None
+    if name is None or name not in cri.Signal.keys():  # noqa: SIM118 - an enum wrapper, not a dict
+        return cri.RUNTIME_DEFAULT
+    return cri.Signal(cri.Signal.Value(name))

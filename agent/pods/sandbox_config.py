@@ -1,0 +1,93 @@
+"""A pod as CRI's PodSandboxConfig.
+
+Pure. Called by `execute` for RunPodSandbox and, with the same result, for CreateContainer. Port mappings stay
+empty: host ports are the service proxy's work. Follows CRI v1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.pods.dns_config import Resolver, compute_fqdn, compute_hostname, compute_resolver
+from agent.pods.security import build_sandbox_security
+from agent.resources.cgroup import build_pod_cgroup_parent
+from agent.resources.qos import compute_qos_class
+from agent.runtime.values import NODE_LABEL, POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL
+from cri_proto.runtime.v1 import api_pb2 as cri
+from kubeapi.pod import Pod, PodSecurityContext
+
+
+@dataclass(frozen=True, slots=True)
+class PodEnvironment:
+    """What all pods of the node share: names, directories and the host's resolver."""
+
+    node_name: str
+    root_dir: Path
+    pod_logs_dir: Path
+    cgroup_root: str
+    cluster_dns: str
+    cluster_domain: str
+    host_resolver: Resolver
+    memory_capacity_bytes: int
+
+    @property
+    def seccomp_root(self) -> str:
+        return str(self.root_dir / "seccomp")
+
+
+def build_log_directory(pod: Pod, environment: PodEnvironment) -> Path:
+    meta = pod.metadata
+    return environment.pod_logs_dir / f"{meta.namespace}_{meta.name}_{meta.uid}"
+
+
+def build_pod_labels(pod: Pod, environment: PodEnvironment) -> dict[str, str]:
+    """The pod's own labels, and those by which the runtime's objects are found again."""
+    return {
+        **pod.metadata.labels,
+        POD_NAME_LABEL: pod.metadata.name,
+        POD_NAMESPACE_LABEL: pod.metadata.namespace,
+        POD_UID_LABEL: pod.metadata.uid,
+        NODE_LABEL: environment.node_name,
+    }
+
+
+def build_sandbox_config(pod: Pod, attempt: int, environment: PodEnvironment) -> cri.PodSandboxConfig:
+    meta = pod.metadata
+    return cri.PodSandboxConfig(
+        metadata=cri.PodSandboxMetadata(
+            name=meta.name, uid=meta.uid, namespace=meta.namespace, attempt=attempt
+        ),
+        hostname=_choose_hostname(pod, environment),
+        log_directory=str(build_log_directory(pod, environment)),
+        dns_config=_build_dns(pod, environment),
+        labels=build_pod_labels(pod, environment),
+        annotations=meta.annotations,
+        linux=cri.LinuxPodSandboxConfig(
+            cgroup_parent=build_pod_cgroup_parent(
+                pod.uid, compute_qos_class(pod.spec), environment.cgroup_root
+            ),
+            security_context=build_sandbox_security(pod, environment.seccomp_root),
+            sysctls=_build_sysctls(pod),
+        ),
+    )
+
+
+def _choose_hostname(pod: Pod, environment: PodEnvironment) -> str:
+    if pod.spec.host_network:
+        return ""
+    if pod.spec.set_hostname_as_fqdn:
+        return compute_fqdn(pod, environment.cluster_domain) or compute_hostname(pod)
+    return compute_hostname(pod)
+
+
+def _build_dns(pod: Pod, environment: PodEnvironment) -> cri.DNSConfig:
+    resolver = compute_resolver(
+        pod, environment.host_resolver, environment.cluster_dns, environment.cluster_domain
+    )
+    return cri.DNSConfig(servers=resolver.servers, searches=resolver.searches, options=resolver.options)
+
+
+def _build_sysctls(pod: Pod) -> dict[str, str]:
+    context = pod.spec.security_context or PodSecurityContext()
+    return {sysctl.name: sysctl.value for sysctl in context.sysctls}

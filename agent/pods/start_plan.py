@@ -1,0 +1,200 @@
+"""Plans a pod that is to run: volumes, sandbox, init containers in order, then sidecars and app containers.
+
+Pure. Called by `plan`. App containers start side by side, each at its own pace; a container that can't start
+yet holds up only what must come after it.
+"""
+
+from __future__ import annotations
+
+from agent.pods.actions import (
+    CreateContainer,
+    EnsureImage,
+    PrepareVolumes,
+    RemoveContainer,
+    RunPodSandbox,
+    RunPostStartHook,
+    StartContainer,
+)
+from agent.pods.backoff import compute_next_backoff, compute_restart_time
+from agent.pods.goal import compute_spec_hash, is_sidecar
+from agent.pods.lifecycle import (
+    find_current_sandbox,
+    has_started_apps,
+    is_init_container,
+    is_init_done,
+    should_restart,
+)
+from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox
+from agent.pods.progress import Progress
+from agent.pods.stop_plan import plan_stop, plan_stop_sandboxes
+from agent.pods.wanted import Wanted, join_wanted
+from agent.runtime.values import ContainerState
+from kubeapi.pod import Container, Pod
+
+
+def plan_running(pod: Pod, observed: ObservedPod, progress: Progress, now: float) -> Wanted:
+    """The actions that bring the pod closer to running."""
+    volumes = Wanted() if progress.volumes_ready else Wanted((PrepareVolumes(),))
+    sandbox = find_current_sandbox(pod, observed)
+    if sandbox is None:
+        return join_wanted(volumes, _plan_sandbox(pod, observed, progress, now))
+    return join_wanted(volumes, _plan_containers(pod, observed, progress, sandbox, now))
+
+
+def _plan_sandbox(pod: Pod, observed: ObservedPod, progress: Progress, now: float) -> Wanted:
+    """A new sandbox, once nothing of an older one is left running; images come meanwhile."""
+    leftovers = plan_stop_sandboxes(pod, observed.sandboxes, observed, progress, now)
+    if leftovers.actions:
+        return leftovers
+    newest = max((sandbox.attempt for sandbox in observed.sandboxes), default=-1)
+    attempt = max(newest + 1, progress.attempt_floors.get("sandbox", 0))
+    first = pod.spec.init_containers[:1] or pod.spec.containers
+    images = tuple(
+        EnsureImage(container.name, next_attempt)
+        for container in first
+        if not _has_image(container, next_attempt := _next_attempt(container, observed, progress), progress)
+    )
+    return Wanted((RunPodSandbox(attempt), *images))
+
+
+def _plan_containers(
+    pod: Pod, observed: ObservedPod, progress: Progress, sandbox: ObservedSandbox, now: float
+) -> Wanted:
+    parts: list[Wanted] = []
+    started_apps = has_started_apps(pod, observed, sandbox)
+    for container in pod.spec.init_containers:
+        if is_sidecar(container) or not started_apps:
+            parts.append(_plan_container(pod, container, observed, progress, sandbox, now))
+        if not started_apps and not is_init_done(container, observed, sandbox, progress):
+            return join_wanted(*parts)
+    for container in pod.spec.containers:
+        parts.append(_plan_container(pod, container, observed, progress, sandbox, now))
+    return join_wanted(*parts)
+
+
+def _plan_container(
+    pod: Pod,
+    container: Container,
+    observed: ObservedPod,
+    progress: Progress,
+    sandbox: ObservedSandbox,
+    now: float,
+) -> Wanted:
+    newest = observed.newest(container.name)
+    if newest is None:
+        return _plan_launch(container, None, observed, progress, sandbox)
+    if newest.sandbox_id != sandbox.id:
+        return _plan_relaunch_after_sandbox(pod, container, newest, observed, progress, sandbox, now)
+    match newest.state:
+        case ContainerState.CREATED:
+            return _plan_created(container, newest)
+        case ContainerState.RUNNING:
+            return _plan_started(pod, container, newest, progress, now)
+        case ContainerState.UNKNOWN if newest.id not in progress.stopped:
+            return plan_stop(container, newest, progress, now, now, "its state is unknown")
+        case _:
+            return _plan_relaunch(pod, container, newest, observed, progress, sandbox, now)
+
+
+def _plan_created(container: Container, created: ObservedContainer) -> Wanted:
+    """Adopts what an earlier attempt, or an earlier process, made and never started."""
+    if created.spec_hash == compute_spec_hash(container):
+        return Wanted((StartContainer(container.name, created.id),))
+    return Wanted((RemoveContainer(container.name, created.id),))
+
+
+def _plan_started(
+    pod: Pod, container: Container, running: ObservedContainer, progress: Progress, now: float
+) -> Wanted:
+    kill_at = now + _choose_grace(pod, container, running, progress)
+    if running.spec_hash != compute_spec_hash(container):
+        why = f"Container {container.name} definition changed, will be restarted"
+        return plan_stop(container, running, progress, now, kill_at, why)
+    if running.id in progress.hook_failed:
+        return plan_stop(container, running, progress, now, kill_at, "FailedPostStartHook")
+    verdict = progress.verdict(running.id)
+    if not verdict.live:
+        probe = "liveness" if verdict.started else "startup"
+        why = f"Container {container.name} failed {probe} probe, will be restarted"
+        return plan_stop(container, running, progress, now, kill_at, why)
+    hook = container.lifecycle.post_start if container.lifecycle else None
+    if hook is not None and running.id not in progress.post_started:
+        return Wanted((RunPostStartHook(container.name, running.id),))
+    return Wanted()
+
+
+def _choose_grace(pod: Pod, container: Container, running: ObservedContainer, progress: Progress) -> int:
+    """The grace of the probe that failed, where it has its own, else the pod's."""
+    verdict = progress.verdict(running.id)
+    probe = container.liveness_probe if verdict.started else container.startup_probe
+    own = probe.termination_grace_period_seconds if probe and not verdict.live else None
+    return pod.spec.termination_grace_period_seconds if own is None else own
+
+
+def _plan_relaunch(
+    pod: Pod,
+    container: Container,
+    exited: ObservedContainer,
+    observed: ObservedPod,
+    progress: Progress,
+    sandbox: ObservedSandbox,
+    now: float,
+) -> Wanted:
+    if not should_restart(pod, container, exited):
+        return Wanted()
+    restart_at = compute_restart_time(exited)
+    if now < restart_at:
+        return Wanted(next_look=restart_at)
+    return _plan_launch(container, exited, observed, progress, sandbox)
+
+
+def _plan_relaunch_after_sandbox(
+    pod: Pod,
+    container: Container,
+    previous: ObservedContainer,
+    observed: ObservedPod,
+    progress: Progress,
+    sandbox: ObservedSandbox,
+    now: float,
+) -> Wanted:
+    """In a new sandbox every init container runs again; an app container only if its policy says so."""
+    if previous.running:
+        return plan_stop(container, previous, progress, now, now, "its sandbox was replaced")
+    if is_init_container(pod, container) or not previous.dead:
+        return _plan_launch(container, previous, observed, progress, sandbox)
+    return _plan_relaunch(pod, container, previous, observed, progress, sandbox, now)
+
+
+def _plan_launch(
+    container: Container,
+    previous: ObservedContainer | None,
+    observed: ObservedPod,
+    progress: Progress,
+    sandbox: ObservedSandbox,
+) -> Wanted:
+    attempt = _next_attempt(container, observed, progress)
+    if not _has_image(container, attempt, progress):
+        return Wanted((EnsureImage(container.name, attempt),))
+    if not progress.volumes_ready:
+        return Wanted()
+    return Wanted(
+        (
+            CreateContainer(
+                container.name,
+                sandbox.id,
+                attempt,
+                restart_count=previous.restart_count + 1 if previous else 0,
+                backoff_seconds=compute_next_backoff(previous),
+            ),
+        )
+    )
+
+
+def _next_attempt(container: Container, observed: ObservedPod, progress: Progress) -> int:
+    newest = max((attempt.attempt for attempt in observed.attempts(container.name)), default=-1)
+    return max(newest + 1, progress.attempt_floors.get(f"container/{container.name}", 0))
+
+
+def _has_image(container: Container, attempt: int, progress: Progress) -> bool:
+    ready = progress.images.get(container.name)
+    return ready is not None and ready.attempt == attempt

@@ -1,0 +1,158 @@
+"""What CRI shows of sandboxes, containers and images, as frozen values.
+
+Pure. Made by `agent.runtime.decode` from protobuf and by the fake runtime; read by the pod plans, the node
+status and the server. Times are seconds since the epoch, None where CRI says 0. Follows CRI v1 (`cri_proto`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from agent.pods.ports import ContainerID, SandboxID
+from kubeapi.pod import PodUID
+
+POD_NAME_LABEL: Final = "io.kubernetes.pod.name"
+POD_NAMESPACE_LABEL: Final = "io.kubernetes.pod.namespace"
+POD_UID_LABEL: Final = "io.kubernetes.pod.uid"
+CONTAINER_NAME_LABEL: Final = "io.kubernetes.container.name"
+NODE_LABEL: Final = "berth.dev/node"
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class ContainerState(Enum):
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSandbox:
+    """One entry of ListPodSandbox."""
+
+    id: SandboxID
+    pod_uid: PodUID
+    pod_name: str
+    pod_namespace: str
+    attempt: int
+    ready: bool
+    created_at: float
+    labels: Mapping[str, str] = field(default=_NOTHING)
+    annotations: Mapping[str, str] = field(default=_NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSandboxStatus:
+    """What PodSandboxStatus adds; no IPs on the host network."""
+
+    id: SandboxID
+    ready: bool
+    ips: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeContainer:
+    """One entry of ListContainers."""
+
+    id: ContainerID
+    sandbox_id: SandboxID
+    name: str
+    attempt: int
+    state: ContainerState
+    created_at: float
+    image: str = ""
+    image_ref: str = ""
+    labels: Mapping[str, str] = field(default=_NOTHING)
+    annotations: Mapping[str, str] = field(default=_NOTHING)
+
+    @property
+    def pod_uid(self) -> PodUID:
+        return PodUID(self.labels.get(POD_UID_LABEL, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeContainerStatus:
+    """What ContainerStatus adds."""
+
+    id: ContainerID
+    state: ContainerState
+    started_at: float | None
+    finished_at: float | None
+    exit_code: int
+    reason: str
+    message: str
+    image: str
+    image_ref: str
+    log_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    stdout: bytes
+    stderr: bytes
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeImage:
+    """An image as ImageStatus and ListImages show it; `user_id` None: the image names a user, or nobody."""
+
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    size_bytes: int
+    user_id: int | None
+    user_name: str
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeVersion:
+    name: str
+    version: str
+    api_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeCondition:
+    """RuntimeReady or NetworkReady."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryCredentials:
+    """What PullImage sends to a registry; never shown."""
+
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    auth: str = field(default="", repr=False)
+    server_address: str = ""
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesystemUsage:
+    mountpoint: str
+    used_bytes: int
+    inodes_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """One entry of ListContainerStats."""
+
+    container_id: ContainerID
+    pod_uid: PodUID
+    container_name: str
+    cpu_nanoseconds: int
+    memory_working_set_bytes: int

@@ -1,0 +1,74 @@
+"""The floor of a pod's start and stop: the bare CRI calls, one after the other, with nothing around them.
+
+Talks to a node's runtime directly. Its sandboxes lack the labels by which the agent knows its
+own, so the agent on the same node leaves them alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+import grpc
+
+from cri_proto.runtime.v1 import api_pb2 as cri
+from cri_proto.runtime.v1.api_pb2_grpc import RuntimeServiceStub
+
+DEADLINE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class FloorSample:
+    """How long the start calls and the stop calls of one pod took."""
+
+    start_seconds: float
+    stop_seconds: float
+
+
+@contextmanager
+def open_runtime(endpoint: str) -> Iterator[RuntimeServiceStub]:
+    """A synchronous CRI stub on a runtime's socket."""
+    with grpc.insecure_channel(endpoint) as channel:
+        yield RuntimeServiceStub(channel)
+
+
+def build_sandbox_config(name: str, cgroup_parent: str) -> cri.PodSandboxConfig:
+    """A pod sandbox with a network of its own and nothing else."""
+    return cri.PodSandboxConfig(
+        metadata=cri.PodSandboxMetadata(name=name, uid=str(uuid4()), namespace="bench-floor", attempt=0),
+        hostname=name,
+        linux=cri.LinuxPodSandboxConfig(cgroup_parent=cgroup_parent),
+    )
+
+
+def measure_floor(
+    stub: RuntimeServiceStub, image: str, command: tuple[str, ...], cgroup_parent: str
+) -> FloorSample:
+    """Starts, stops and removes one pod with bare CRI calls."""
+    config = build_sandbox_config(f"floor-{uuid4().hex[:8]}", cgroup_parent)
+    started = time.perf_counter()
+    sandbox = stub.RunPodSandbox(
+        cri.RunPodSandboxRequest(config=config), timeout=DEADLINE_SECONDS
+    ).pod_sandbox_id
+    container = stub.CreateContainer(
+        cri.CreateContainerRequest(
+            pod_sandbox_id=sandbox,
+            config=cri.ContainerConfig(
+                metadata=cri.ContainerMetadata(name="main"),
+                image=cri.ImageSpec(image=image),
+                command=command,
+                linux=cri.LinuxContainerConfig(),
+            ),
+            sandbox_config=config,
+        ),
+        timeout=DEADLINE_SECONDS,
+    ).container_id
+    stub.StartContainer(cri.StartContainerRequest(container_id=container), timeout=DEADLINE_SECONDS)
+    running = time.perf_counter()
+    stub.StopContainer(cri.StopContainerRequest(container_id=container, timeout=10), timeout=DEADLINE_SECONDS)
+    stub.StopPodSandbox(cri.StopPodSandboxRequest(pod_sandbox_id=sandbox), timeout=DEADLINE_SECONDS)
+    stub.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox), timeout=DEADLINE_SECONDS)
+    return FloorSample(running - started, time.perf_counter() - running)

@@ -1,0 +1,301 @@
+"""Writes to objects: create, modify and delete, each as one compare-and-swap against storage.
+
+The shell around the pure parts (strategies, defaults, validation, deletion): it reads the cache, asks them, writes to
+storage and returns when the cache shows the write, so that whoever is answered can also read it. Called by the HTTP
+layer and by `bootstrap`. A write without a resource version is tried again when somebody else was faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from enum import Enum
+from random import SystemRandom
+from typing import Any, Final, assert_never
+from uuid import uuid4
+
+from controlplane.apiserver.admission import admit_creation
+from controlplane.apiserver.cache import WatchCache
+from controlplane.apiserver.defaults import apply_defaults
+from controlplane.apiserver.deletion import (
+    DeleteOptions,
+    Keep,
+    Mark,
+    Remove,
+    is_ready_to_remove,
+    plan_deletion,
+)
+from controlplane.apiserver.documents import Document, decode_json, encode_object, restamp_version, stamp_version
+from controlplane.apiserver.failures import ApiFailure, already_exists, conflict, forbidden, invalid, modified, not_found
+from controlplane.apiserver.kinds import NAMESPACE, SERVICE, Kind
+from controlplane.apiserver.service_addresses import ServiceAddresses
+from controlplane.apiserver.strategies import (
+    count_generation,
+    is_same_object,
+    prepare_creation,
+    prepare_finalize,
+    prepare_status_update,
+    prepare_update,
+)
+from controlplane.apiserver.validation import Cause, validate_create, validate_update
+from controlplane.apiserver.watching import CachedObject
+from controlplane.storage.contract import Storage
+from controlplane.storage.errors import KeyExistsError, RevisionConflictError
+from kubeapi.meta import format_time
+from kubeapi.status import StatusCause
+
+_WRITE_ATTEMPTS: Final = 16
+_NAME_ATTEMPTS: Final = 8
+_SUFFIX_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX_LENGTH: Final = 5
+_MAXIMUM_BASE_LENGTH: Final = 63 - _SUFFIX_LENGTH
+
+Change = Callable[[Document], Mapping[str, Any]]
+"""From the object as it is to the object as a client wants it; may raise ApiFailure."""
+
+
+class Half(Enum):
+    """Which part of an object a write is about."""
+
+    OBJECT = "object"
+    STATUS = "status"
+    FINALIZE = "finalize"
+    WHOLE = "whole"
+
+
+class Registry:
+    """All kinds' writes. `now` is the server's clock."""
+
+    def __init__(
+        self, storage: Storage, cache: WatchCache, addresses: ServiceAddresses, now: Callable[[], datetime]
+    ) -> None:
+        self._storage = storage
+        self._cache = cache
+        self._addresses = addresses
+        self._now = now
+        self._random = SystemRandom()
+
+    def read(self, kind: Kind, namespace: str, name: str) -> CachedObject:
+        """The current object; ApiFailure 404."""
+        cached = self._cache.find(kind, namespace, name)
+        if cached is None:
+            raise not_found(kind, name)
+        return cached
+
+    async def create(
+        self, kind: Kind, namespace: str, document: Mapping[str, Any], *, dry_run: bool = False
+    ) -> bytes:
+        """Store a new object and return it as served."""
+        self._require_open_namespace(kind, namespace)
+        metadata = document.get("metadata") or {}
+        name, base = metadata.get("name") or "", metadata.get("generateName") or ""
+        attempts = 1 if name or not base else _NAME_ATTEMPTS
+        for attempt in range(attempts):
+            chosen = name or (self._generate_name(base) if base else "")
+            try:
+                return await self._create_named(kind, namespace, chosen, document, dry_run=dry_run)
+            except KeyExistsError as error:
+                if attempt == attempts - 1:
+                    raise already_exists(kind, chosen) from error
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def modify(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        change: Change,
+        *,
+        half: Half = Half.OBJECT,
+        dry_run: bool = False,
+    ) -> bytes:
+        """Change an object and return it as served; ApiFailure 404, 409, 422 or whatever `change` raises."""
+        for _ in range(_WRITE_ATTEMPTS):
+            cached = self.read(kind, namespace, name)
+            old = decode_json(cached.body)
+            try:
+                return await self._write(kind, cached, old, change(old), half, dry_run=dry_run)
+            except RevisionConflictError as error:
+                await self._catch_up(error)
+        raise modified(kind, name)
+
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, options: DeleteOptions
+    ) -> tuple[bytes, bool]:
+        """The object's last state, and whether it is gone already rather than only marked."""
+        for _ in range(_WRITE_ATTEMPTS):
+            cached = self.read(kind, namespace, name)
+            _check_preconditions(kind, cached, options)
+            try:
+                return await self._delete_once(kind, cached, options)
+            except RevisionConflictError as error:
+                if options.resource_version:
+                    raise modified(kind, name) from error
+                await self._catch_up(error)
+        raise modified(kind, name)
+
+    async def _create_named(
+        self, kind: Kind, namespace: str, name: str, document: Mapping[str, Any], *, dry_run: bool
+    ) -> bytes:
+        prepared = prepare_creation(
+            kind,
+            document,
+            namespace=namespace,
+            name=name,
+            uid=str(uuid4()),
+            created=format_time(self._now()),
+        )
+        completed = admit_creation(kind, apply_defaults(kind.kind, prepared))
+        _raise_causes(kind, name, validate_create(kind.kind, completed))
+        with self._reserve_addresses(kind, completed, None) as addressed:
+            stored = encode_object(kind, addressed)
+            key = kind.key(namespace, name)
+            if dry_run:
+                if self._cache.find(kind, namespace, name) is not None:
+                    raise already_exists(kind, name)
+                return stored
+            revision = await self._storage.create(key, stored)
+            await self._cache.wait_until(revision)
+        return stamp_version(stored, revision)
+
+    async def _write(
+        self,
+        kind: Kind,
+        cached: CachedObject,
+        old: Document,
+        wanted: Mapping[str, Any],
+        half: Half,
+        *,
+        dry_run: bool,
+    ) -> bytes:
+        _check_sent_metadata(kind, cached, old, wanted)
+        new = self._complete(kind, wanted, old, half)
+        with self._reserve_addresses(kind, new, old) as addressed:
+            if is_same_object(addressed, old) or dry_run:
+                return stamp_version(encode_object(kind, addressed), cached.revision)
+            stored = encode_object(kind, addressed)
+            if is_ready_to_remove(kind, addressed):
+                revision = await self._storage.delete(cached.key, cached.revision)
+            else:
+                revision = await self._storage.update(cached.key, stored, cached.revision)
+            await self._cache.wait_until(revision)
+        return stamp_version(stored, revision)
+
+    def _complete(self, kind: Kind, wanted: Mapping[str, Any], old: Document, half: Half) -> Document:
+        """What is to be stored, or ApiFailure 422."""
+        match half:
+            case Half.OBJECT:
+                prepared = prepare_update(kind, wanted, old)
+            case Half.STATUS:
+                prepared = prepare_status_update(kind, wanted, old)
+            case Half.FINALIZE:
+                return prepare_finalize(wanted, old)
+            case Half.WHOLE:
+                return dict(wanted)
+            case _:
+                assert_never(half)
+        new = count_generation(kind, apply_defaults(kind.kind, prepared), old)
+        _raise_causes(kind, old["metadata"]["name"], validate_update(kind.kind, new, old))
+        return new
+
+    async def _delete_once(
+        self, kind: Kind, cached: CachedObject, options: DeleteOptions
+    ) -> tuple[bytes, bool]:
+        document = decode_json(cached.body)
+        plan = plan_deletion(kind, document, options, self._now())
+        if options.dry_run:
+            return cached.body, isinstance(plan, Remove)
+        match plan:
+            case Keep():
+                return cached.body, False
+            case Remove():
+                revision = await self._storage.delete(cached.key, cached.revision)
+                await self._cache.wait_until(revision)
+                return restamp_version(cached.body, revision), True
+            case Mark(marked):
+                stored = encode_object(kind, marked)
+                revision = await self._storage.update(cached.key, stored, cached.revision)
+                await self._cache.wait_until(revision)
+                return stamp_version(stored, revision), False
+            case _:
+                assert_never(plan)
+
+    def _reserve_addresses(self, kind: Kind, new: Document, old: Document | None):  # type: ignore[no-untyped-def]
+        return self._addresses.reserve(new, old) if kind == SERVICE else nullcontext(new)
+
+    def _require_open_namespace(self, kind: Kind, namespace: str) -> None:
+        if not kind.namespaced:
+            return
+        cached = self._cache.find(NAMESPACE, "", namespace)
+        if cached is None:
+            raise not_found(NAMESPACE, namespace)
+        if b'"deletionTimestamp":' in cached.body and "deletionTimestamp" in decode_json(cached.body)["metadata"]:
+            raise forbidden(
+                kind,
+                "",
+                f"unable to create new content in namespace {namespace} because it is being terminated",
+            )
+
+    def _generate_name(self, base: str) -> str:
+        suffix = "".join(self._random.choices(_SUFFIX_LETTERS, k=_SUFFIX_LENGTH))
+        return base[:_MAXIMUM_BASE_LENGTH] + suffix
+
+    async def _catch_up(self, error: RevisionConflictError) -> None:
+        await self._cache.wait_until(error.actual or self._storage.revision)
+
+
+def read_utc_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def _check_sent_metadata(
+    kind: Kind, cached: CachedObject, old: Document, wanted: Mapping[str, Any]
+) -> None:
+    """A resource version or a UID that the client sends must be the current one."""
+    sent = wanted.get("metadata") or {}
+    version, uid = sent.get("resourceVersion"), sent.get("uid")
+    if version and version != str(cached.revision):
+        raise modified(kind, cached.name)
+    if uid and uid != old["metadata"]["uid"]:
+        raise _uid_mismatch(kind, cached.name, uid, old["metadata"]["uid"])
+    if kind.updates_need_version and not version:
+        cause = StatusCause(
+            reason="FieldValueInvalid",
+            field="metadata.resourceVersion",
+            message="Invalid value: 0: must be specified for an update",
+        )
+        raise invalid(kind, cached.name, (cause,))
+
+
+def _check_preconditions(kind: Kind, cached: CachedObject, options: DeleteOptions) -> None:
+    if options.resource_version and options.resource_version != str(cached.revision):
+        raise conflict(
+            kind,
+            cached.name,
+            f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
+            f"ResourceVersion in object meta: {cached.revision}",
+        )
+    if options.uid:
+        uid = decode_json(cached.body)["metadata"]["uid"]
+        if uid != options.uid:
+            raise _uid_mismatch(kind, cached.name, options.uid, uid)
+
+
+def _uid_mismatch(kind: Kind, name: str, wanted: str, actual: str) -> ApiFailure:
+    return conflict(
+        kind,
+        name,
+        f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {actual}",
+    )
+
+
+def _raise_causes(kind: Kind, name: str, causes: tuple[Cause, ...]) -> None:
+    if causes:
+        raise invalid(
+            kind,
+            name,
+            (StatusCause(reason=cause.reason, message=cause.message, field=cause.field) for cause in causes),
+        )
+
+

@@ -1,0 +1,141 @@
+"""Removing a lab from the machine: its processes, mounts, cgroups, namespaces, files.
+
+A shell. Works from the lab's name alone, after any crash, and as often as one likes: everything is looked for
+on the machine, and what is gone already is fine. Called by `lab.cluster`, `lab.runtime_node`, `lab.watchdog`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from lab import cgroups
+from lab.errors import LabError
+from lab.names import LabNames
+from lab.namespaces import remove_netns, unmount
+from lab.processes import find_lab_processes, kill_containers_then_shims
+from lab.state import lab_lock, list_orphans
+
+# containerd keeps its shims' sockets here whatever its configuration says, CNI its results.
+SHIM_SOCKETS = Path("/run/containerd/s")
+CNI_RESULTS = Path("/var/lib/cni/results")
+
+_ROUNDS = 20
+
+
+def remove_lab(names: LabNames) -> None:
+    """Afterwards nothing of the lab is on the machine."""
+    with lab_lock(names):
+        _kill_everything(names)
+        sockets = _shim_sockets(names)
+        _unmount_everything(names)
+        cgroups.remove_cgroup(names.cgroup)
+        for path in _netns_files(names):
+            remove_netns(path)
+        _remove_files((*sockets, *_cni_results(names)))
+        for directory in (names.data_directory, names.run_directory):
+            _remove_directory(directory)
+
+
+def remove_orphans() -> tuple[str, ...]:
+    """Removes all labs whose owner has died; returns their names."""
+    orphans = list_orphans()
+    for name in orphans:
+        remove_lab(LabNames(name))
+    return orphans
+
+
+def parse_mounts_below(mountinfo: str, directories: Iterable[Path]) -> tuple[Path, ...]:
+    """Mount points at or below the directories, the newest first, from the text of /proc/self/mountinfo."""
+    points = [Path(_unescape(line.split(" ")[4])) for line in mountinfo.splitlines()]
+    return tuple(
+        point
+        for point in reversed(points)
+        if any(point.is_relative_to(directory) for directory in directories)
+    )
+
+
+def _unescape(text: str) -> str:
+    """mountinfo writes blanks and backslashes as three octal digits."""
+    return text.encode("latin-1", "surrogateescape").decode("unicode_escape") if "\\" in text else text
+
+
+def _kill_everything(names: LabNames) -> None:
+    paths = tuple(f"{directory}/" for directory in (names.run_directory, names.data_directory))
+    for _ in range(_ROUNDS):
+        cgroups.thaw(names.cgroup)
+        inodes = frozenset(_netns_inodes(names))
+        pids = find_lab_processes(cgroups.read_pids(names.cgroup), names.name, paths, inodes)
+        if not pids:
+            return
+        kill_containers_then_shims(pids)  # what they started meanwhile is found in the next round
+    raise LabError(
+        f"processes of the lab {names.name!r} keep coming back: {sorted(pids)}; is somebody starting them?"
+    )
+
+
+def _netns_files(names: LabNames) -> tuple[Path, ...]:
+    return tuple(sorted(names.netns("bridge").parent.glob(f"{names.mark}.*")))
+
+
+def _netns_inodes(names: LabNames) -> Iterable[int]:
+    """Our nodes' namespaces and their pods', which containerd mounts below its state directory."""
+    own = os.stat("/proc/self/ns/net")
+    for path in (*_netns_files(names), *names.run_directory.glob("*/containerd/*/netns/*")):
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            if found.st_dev == own.st_dev and found.st_ino != own.st_ino:  # else: not pinned any more
+                yield found.st_ino
+
+
+def _unmount_everything(names: LabNames) -> None:
+    directories = (names.data_directory, names.run_directory)
+    for _ in range(_ROUNDS):  # a mount point may hold several, one on the other
+        mounts = parse_mounts_below(Path("/proc/self/mountinfo").read_text(), directories)
+        detached = [unmount(point) for point in mounts]
+        if not any(detached):
+            break
+    if mounts:
+        raise LabError(f"{mounts[0]} stays mounted; unmount it and run `berth lab down` again")
+
+
+def _shim_sockets(names: LabNames) -> tuple[Path, ...]:
+    """From the bundles, which outlive their shims."""
+    found = []
+    for address in names.run_directory.glob("*/containerd/io.containerd.runtime.v2.task/*/*/address"):
+        with contextlib.suppress(OSError):
+            found.append(Path(address.read_text().strip().removeprefix("unix://")))
+    return tuple(path for path in found if path.parent == SHIM_SOCKETS)
+
+
+def _cni_results(names: LabNames) -> tuple[Path, ...]:
+    """Results of pods that CNI never took down; each names its pod's namespace, below our directory."""
+    mark = f"{names.run_directory}/".encode()
+    found = []
+    for path in CNI_RESULTS.glob("*"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_bytes():
+                found.append(path)
+    return tuple(found)
+
+
+def _remove_files(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for directory in (SHIM_SOCKETS, SHIM_SOCKETS.parent, CNI_RESULTS, CNI_RESULTS.parent):
+        with contextlib.suppress(OSError):
+            directory.rmdir()  # only when empty, so never anybody else's
+
+
+def _remove_directory(directory: Path) -> None:
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LabError(
+            f"{error.filename} can't be removed: {error.strerror}; run `berth lab down` again"
+        ) from error
