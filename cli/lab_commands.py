@@ -76,11 +76,11 @@ def status(output: str | None, name: str) -> None:
     found = _open(name).status()
     match output:
         case "json":
-            click.echo(json.dumps(_build_status_document(found), indent=2))
+            click.echo(json.dumps(build_status_document(found), indent=2))
         case "yaml":
-            click.echo(yaml.safe_dump(_build_status_document(found), sort_keys=False), nl=False)
+            click.echo(yaml.safe_dump(build_status_document(found), sort_keys=False), nl=False)
         case _:
-            click.echo(_render_table(found, wide=output == "wide"))
+            click.echo(render_status_table(found, wide=output == "wide"))
 
 
 @lab.command(epilog='Example: export KUBECONFIG="$(sudo berth lab kubeconfig)"')
@@ -137,7 +137,7 @@ def kill(target: str, part: str, name: str) -> None:
 @_part_option
 @_name_option
 def restart(target: str, part: str, name: str) -> None:
-    """Kill a node's agent (or --part), or the server, and start it again; also starts what is dead already."""
+    """Kill a node's agent (or --part), or the server, and start it again; starts what is dead, too."""
     from lab.cluster import NodePart
 
     cluster = _open(name)
@@ -196,7 +196,7 @@ def _describe(target: str, part: str) -> str:
     }[part]
 
 
-def _build_status_document(found: ClusterStatus) -> dict[str, Any]:
+def build_status_document(found: ClusterStatus) -> dict[str, Any]:
     return {
         "nodes": [
             {
@@ -213,7 +213,7 @@ def _build_status_document(found: ClusterStatus) -> dict[str, Any]:
     }
 
 
-def _render_table(found: ClusterStatus, *, wide: bool) -> str:
+def render_status_table(found: ClusterStatus, *, wide: bool) -> str:
     rows = [("NAME", "IP", "READY", "RUNTIME-ENDPOINT", "ROOT-DIR")]
     rows += [
         (node.name, node.ip, "True" if node.ready else "False", node.runtime_endpoint, node.root_dir)

@@ -8,7 +8,6 @@ live in a module each and are imported when named, so that `berth --help` stays 
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Final
 
 import click
@@ -58,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -71,7 +71,7 @@ class ComponentsType(click.ParamType[tuple[Component, ...]]):
     help="What to log.",
 )
 @click.pass_context
-def server(ctx: click.Context, log_level: str, data_dir: Path | None, **settings: object) -> None:
+def server(ctx: click.Context, /, log_level: str, data_dir: Path | None, **settings: object) -> None:
     """Run the control plane: API server, scheduler and controllers in one process.
 
     The first start makes a certificate authority and DATA_DIR/kubeconfig/admin.yaml, which kubectl uses

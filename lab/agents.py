@@ -5,7 +5,7 @@ A shell; `build_agent_argv` is pure. Called by `lab.cluster`. The flags are thos
 
 from __future__ import annotations
 
-from lab.control_plane import build_berth_argv, build_environment
+from lab.control_plane import build_berth_argv, build_berth_environment
 from lab.errors import LabError
 from lab.images import PAUSE_IMAGE
 from lab.processes import Process, kill_process, read_process, start_program
@@ -44,7 +44,7 @@ def start_agent(node: RuntimeNode, proxy_mode: str) -> Process:
     if read_agent(node) is not None:
         raise LabError(f"the agent of {node.name} runs already; kill it first")
     argv = build_agent_argv(node, proxy_mode, str(find_cni_plugins()))
-    environment = dict(node.environment) | build_environment(node.paths.lab)
+    environment = dict(node.environment) | build_berth_environment(node.paths.lab)
     return start_program(node.program(PROGRAM, argv, environment))
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+import msgspec
 
 from lab.addresses import DEFAULT_ADDRESSES, AddressPlan
 from lab.agents import HEALTHZ_PORT, kill_agent, read_agent, start_agent
@@ -116,6 +119,20 @@ class Cluster:
         """A command's result in the node's network, with its containerd as the default for ctr and crictl."""
         return self.node(node).run(argv, input_text=input_text, timeout_seconds=timeout_seconds)
 
+    def add_node(self) -> tuple[Cluster, RuntimeNode]:
+        """One node more, Ready; the cluster as it is then, and the node."""
+        index = max(node.index for node in self.state.nodes) + 1
+        added = NodeState(check_node_name(f"n{index}"), index)
+        state = msgspec.structs.replace(self.state, nodes=(*self.state.nodes, added))
+        write_state(self.names, state)  # first, so that `down` and the next command know of it
+        cluster = Cluster(self.names, state, self.addresses)
+        node = cluster.node(added.name)
+        bring_up_runtime(node, prepare_images())
+        cluster.control_plane.write_node_kubeconfig(node.name)
+        start_agent(node, state.proxy_mode)
+        wait_for_nodes(self.kubeconfig, [node.name], _READY_SECONDS)
+        return cluster, node
+
     def kill_server(self) -> None:
         """SIGKILL."""
         self.control_plane.kill()
@@ -176,6 +193,7 @@ def bring_up(settings: ClusterSettings) -> Cluster:
     _refuse_running_lab(names)
     remove_lab(names)
     cluster = Cluster(names, _plan_state(settings), DEFAULT_ADDRESSES)
+    _claim(names)
     write_state(names, cluster.state)
     if cluster.state.owner is not None:
         start_watchdog(names, cluster.state.owner)
@@ -215,12 +233,20 @@ def running_cluster(settings: ClusterSettings) -> Iterator[Cluster]:
         cluster.down()
 
 
+def _claim(names: LabNames) -> None:
+    try:
+        names.data_directory.mkdir(parents=True)
+    except FileExistsError:
+        raise LabError(f"another command is starting the lab {names.name!r} right now") from None
+
+
 def _plan_state(settings: ClusterSettings) -> LabState:
     return LabState(
         name=settings.name,
         nodes=tuple(NodeState(check_node_name(f"n{index}"), index) for index in range(1, settings.nodes + 1)),
         server_port=choose_host_port(),
         proxy_mode=settings.proxy_mode,
+        created_at=time.time(),
         owner=current_process() if settings.bound_to_this_process else None,
     )
 

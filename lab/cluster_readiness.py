@@ -35,7 +35,7 @@ _USER_AGENT = "berth-lab"
 
 
 def wait_for_server(control_plane: ControlPlane, process: Process, timeout_seconds: float) -> None:
-    """Until /readyz answers 200 on the host's loopback; a LabError with the log's end when the server dies."""
+    """Until /readyz answers 200 on the host's loopback; a LabError with the log's end when it dies."""
     deadline = time.monotonic() + timeout_seconds
     answer = "nothing yet"
     while time.monotonic() < deadline:

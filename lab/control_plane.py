@@ -18,7 +18,15 @@ from lab.addresses import AddressPlan
 from lab.errors import LabError
 from lab.names import SERVER, LabNames
 from lab.network import connect_server
-from lab.processes import LAB_VARIABLE, Process, Program, kill_process, read_process, start_program
+from lab.processes import (
+    LAB_VARIABLE,
+    Process,
+    Program,
+    build_environment,
+    kill_process,
+    read_process,
+    start_program,
+)
 
 SERVER_PORT = 6443
 PROGRAM = "server"
@@ -59,7 +67,7 @@ class ControlPlane:
                     argv=self._build_argv(),
                     netns=self.names.netns(SERVER),
                     cgroup_procs=cgroups.create_cgroup(f"{self.names.cgroup}/{SERVER}"),
-                    environment=build_environment(self.names),
+                    environment=build_berth_environment(self.names),
                     log_file=self.log_file,
                     process_file=self.names.process_file(SERVER, PROGRAM),
                     listen_fd=listener.fileno(),
@@ -109,9 +117,9 @@ def build_berth_argv(command: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "cli.main", command)
 
 
-def build_environment(names: LabNames) -> dict[str, str]:
+def build_berth_environment(names: LabNames) -> dict[str, str]:
     """For our programs: where the packages are, and the mark by which `down` finds the process."""
-    return os.environ | {"PYTHONPATH": str(_CHECKOUT), LAB_VARIABLE: names.name}
+    return build_environment(**{"PYTHONPATH": str(_CHECKOUT), LAB_VARIABLE: names.name})
 
 
 def choose_host_port() -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 from lab.cgroups import list_cgroups
 from lab.errors import LabError
 from lab.names import NETNS_DIRECTORY, PREFIX, find_lab_mark
-from lab.processes import LAB_VARIABLE, read_command_line, read_start_ticks
+from lab.processes import LAB_VARIABLE, build_environment, find_program, read_command_line, read_start_ticks
 from lab.teardown import CNI_RESULTS
 
 # Where a node's programs write when nobody tells them otherwise.
@@ -94,7 +93,7 @@ def diff_states(before: MachineState, after: MachineState) -> tuple[Change, ...]
 
 
 def changes_of_lab(changes: Iterable[Change], lab: str) -> tuple[Change, ...]:
-    """Those that carry the lab's mark, and those that nobody else should make: the host's links, routes and rules."""
+    """Those that carry the lab's mark, and all to the host's links, addresses, routes, rules, settings."""
     host_network = (Aspect.LINKS, Aspect.ADDRESSES, Aspect.ROUTES, Aspect.RULES, Aspect.SETTINGS)
     return tuple(
         change for change in changes if change.aspect in host_network or find_lab_mark(change.item) == lab
@@ -136,7 +135,7 @@ def _read_routes() -> Iterator[str]:
 
 
 def _read_rules() -> Iterator[str]:
-    if shutil.which("nft"):
+    if find_program("nft"):
         table = ""
         for line in _run("nft", "--stateless", "list", "ruleset").splitlines():
             table = line if line.startswith("table") else table
@@ -144,7 +143,7 @@ def _read_rules() -> Iterator[str]:
                 yield f"{table.removesuffix(' {')}: {line.strip()}"
     for program, names in _LEGACY_TABLES:
         # Asking for tables would load them; the kernel lists those that are loaded.
-        if shutil.which(program) and names.exists() and names.read_text().strip():
+        if find_program(program) and names.exists() and names.read_text().strip():
             for line in _run(program).splitlines():
                 if line.startswith("-A"):
                     yield f"{program}: {line}"
@@ -222,6 +221,8 @@ def _run_ip(*arguments: str) -> list[Any]:
 
 def _run(*argv: str) -> str:
     try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True).stdout
+        return subprocess.run(
+            argv, capture_output=True, text=True, timeout=20, env=build_environment(), check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise LabError(f"the machine's state can't be read: `{' '.join(argv)}` failed ({error})") from error

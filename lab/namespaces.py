@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from lab.errors import LabError
 from lab.launch import CLONE_NEWNET, enter_netns
+from lab.processes import build_environment
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ def run_in_netns(
             capture_output=True,
             text=True,
             timeout=timeout_seconds,
-            env=environment,
+            env=build_environment() if environment is None else environment,
             check=False,
         )
     except subprocess.TimeoutExpired as error:

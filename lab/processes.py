@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 import time
@@ -27,6 +28,7 @@ from lab.errors import LabError
 LAB_VARIABLE = "BERTH_LAB"
 _FIRST_LISTEN_FD = 3  # sd_listen_fds(3)
 _SHIM_DEPTH = 64
+_SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -45,6 +47,16 @@ class Program:
     log_file: Path
     process_file: Path
     listen_fd: int | None = None
+
+
+def build_environment(**variables: str) -> dict[str, str]:
+    """Our own environment plus `variables`; system programs are found after a plain `su`, too."""
+    path = ":".join([os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin"), *_SYSTEM_PATH])
+    return os.environ | {"PATH": path} | variables
+
+
+def find_program(name: str) -> str | None:
+    return shutil.which(name, path=build_environment()["PATH"])
 
 
 def start_program(program: Program) -> Process:

@@ -35,8 +35,8 @@ class ReadyNotice:
         deadline = time.monotonic() + timeout_seconds
         with _opened_pidfd(process, log_file) as pidfd:
             while (remaining := deadline - time.monotonic()) > 0:
-                readable, _, _ = select.select([self._receiver, pidfd], [], [], remaining)
-                if self._receiver in readable:
+                readable, _, _ = select.select([self._receiver.fileno(), pidfd], [], [], remaining)
+                if self._receiver.fileno() in readable:
                     if b"READY=1" in self._receiver.recv(4096).split(b"\n"):
                         return
                 elif pidfd in readable:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -34,7 +34,9 @@ from lab.processes import (
     LAB_VARIABLE,
     Process,
     Program,
+    build_environment,
     current_process,
+    find_program,
     kill_containers_then_shims,
     kill_process,
     read_process,
@@ -87,7 +89,7 @@ class RuntimeNode:
     @property
     def environment(self) -> Mapping[str, str]:
         """For programs on the node: ctr and crictl find its containerd, and `down` finds them."""
-        return os.environ | {
+        return build_environment() | {
             LAB_VARIABLE: self.paths.lab.name,
             "CONTAINERD_ADDRESS": str(self.paths.containerd_socket),
             "CONTAINERD_NAMESPACE": "k8s.io",
@@ -182,7 +184,8 @@ def running_runtime_node(lab_name: str, node_name: str = "n1") -> Iterator[Runti
     remove_lab(names)
     node = RuntimeNode(names.node(node_name), 1)
     owner = current_process()
-    write_state(names, LabState(name=lab_name, nodes=(NodeState(node_name, 1),), owner=owner))
+    nodes = (NodeState(node_name, 1),)
+    write_state(names, LabState(name=lab_name, nodes=nodes, created_at=time.time(), owner=owner))
     start_watchdog(names, owner)
     try:
         create_bridge(names, node.addresses)
@@ -203,7 +206,7 @@ def require_programs() -> None:
         ("ip", "iproute2"),
         ("nsenter", "util-linux"),
     ):
-        if shutil.which(program) is None:
+        if find_program(program) is None:
             raise LabError(f"the lab needs `{program}`; install the package {package}")
     find_cni_plugins()
 

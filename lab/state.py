@@ -33,9 +33,8 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeState, ...] = ()
     server_port: int = 0  # on the host's 127.0.0.1; 0: no control plane
     proxy_mode: str = "auto"
-    owner: Process | None = (
-        None  # the lab is an orphan once this process is gone; None: it stays until `down`
-    )
+    created_at: float = 0.0  # seconds since the epoch; 0: unknown
+    owner: Process | None = None  # gone: the lab is an orphan; None: it stays until `down`
 
 
 def read_state(names: LabNames) -> LabState:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable
+import socket
+import stat
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lab import cgroups
@@ -17,20 +20,21 @@ from lab.errors import LabError
 from lab.names import LabNames
 from lab.namespaces import remove_netns, unmount
 from lab.processes import find_lab_processes, kill_containers_then_shims
-from lab.state import lab_lock, list_orphans
+from lab.state import lab_lock, list_orphans, read_state
 
 # containerd keeps its shims' sockets here whatever its configuration says, CNI its results.
 SHIM_SOCKETS = Path("/run/containerd/s")
 CNI_RESULTS = Path("/var/lib/cni/results")
 
 _ROUNDS = 20
+_SOCKET_SETTLING_SECONDS = 0.5  # between a shim's bind and its listen
 
 
 def remove_lab(names: LabNames) -> None:
     """Afterwards nothing of the lab is on the machine."""
     with lab_lock(names):
         _kill_everything(names)
-        sockets = _shim_sockets(names)
+        sockets = (*_shim_sockets(names), *_dead_shim_sockets(_read_creation(names)))
         _unmount_everything(names)
         cgroups.remove_cgroup(names.cgroup)
         for path in _netns_files(names):
@@ -109,6 +113,39 @@ def _shim_sockets(names: LabNames) -> tuple[Path, ...]:
         with contextlib.suppress(OSError):
             found.append(Path(address.read_text().strip().removeprefix("unix://")))
     return tuple(path for path in found if path.parent == SHIM_SOCKETS)
+
+
+def _dead_shim_sockets(since: float) -> Iterator[Path]:
+    """Sockets of killed shims whose bundles containerd has cleared away since; it leaves the sockets.
+
+    Their names are hashes, so nothing ties them to us but their age. One that nobody answers is of no use to
+    any other runtime either.
+    """
+    for path in SHIM_SOCKETS.glob("*"):
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            is_old = since < found.st_mtime < time.time() - _SOCKET_SETTLING_SECONDS
+            if since and is_old and stat.S_ISSOCK(found.st_mode) and not _answers(path):
+                yield path
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full backlog is an answer too, and must not hold us up
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def _read_creation(names: LabNames) -> float:
+    try:
+        return read_state(names).created_at
+    except LabError:
+        return 0.0
 
 
 def _cni_results(names: LabNames) -> tuple[Path, ...]:

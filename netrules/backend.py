@@ -17,11 +17,14 @@ class RuleBackend(Protocol):
     def layout(self) -> Layout:
         """How this backend lays Services out."""
 
+    async def check_support(self) -> None:
+        """Raises RulesUnsupported, with the reason, when this machine cannot have the rules. Leaves nothing."""
+
     async def read(self) -> Ruleset:
         """What of ours is in the kernel, in the form that `layout` writes it; raises RulesError."""
 
     async def apply(self, transaction: Transaction) -> None:
-        """Makes the change, all of a table or nothing; raises RulesError, after which `read` tells what is there."""
+        """Makes the change, all of a table or nothing; RulesError, after which `read` tells what is there."""
 
     async def remove(self) -> None:
         """Removes exactly what is ours; nothing there is success. Raises RulesError."""

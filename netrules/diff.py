@@ -1,8 +1,8 @@
 """Two rulesets → one transaction that makes the first into the second.
 
 Pure. For what was read from the kernel against what is wanted: at start, after a failure, and to heal. Small
-differences make small transactions; a table whose sets or base chains have another shape is replaced as a whole.
-The everyday path is `tracker`, which never compares whole rulesets.
+differences make small transactions; a table whose sets or base chains have another shape is replaced as a
+whole. The everyday path is `tracker`, which never compares whole rulesets.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _without_base_chains(table: Table) -> Table:
 
 
 def _can_be_mended(old: Table, new: Table) -> bool:
-    """Sets cannot change their type, nor base chains their hook, while they are there; strangers go with the table."""
+    """Sets cannot change their type, nor base chains their hook, in place; strangers go with the table."""
     return (
         all(name in new.sets for name in old.sets)
         and all(old.sets.get(name, named) == named for name, named in new.sets.items())
@@ -110,7 +110,9 @@ def _diff_chains(old: Table, new: Table) -> Iterator[Operation]:
 def _removed_elements(old: Table, new: Table) -> Iterator[Operation]:
     for name, named in new.sets.items():
         wanted = new.elements.get(name, {})
-        gone = tuple((k, d) for k, d in old.elements.get(name, {}).items() if k not in wanted or wanted[k] != d)
+        gone = tuple(
+            (k, d) for k, d in old.elements.get(name, {}).items() if k not in wanted or wanted[k] != d
+        )
         if gone:
             yield DeleteElements(new.name, named, gone)
 
@@ -126,8 +128,8 @@ def _added_elements(old: Table, new: Table) -> Iterator[Operation]:
 def build_change(gone: Iterable[Piece], come: Iterable[Piece]) -> tuple[Operation, ...]:
     """The operations that take some pieces out of a ruleset and put others in.
 
-    A chain in both is rewritten. Elements and rules go before they come, chains come before what names them and go
-    after.
+    A chain in both is rewritten. Elements and rules go before they come, chains come before what names them
+    and go after.
     """
     gone, come = tuple(gone), tuple(come)
     old_chains = _own_chains(gone)

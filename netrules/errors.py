@@ -1,8 +1,8 @@
 """The one root error of netrules.
 
-Pure. Raised by the shells (nftables, iptables, conntrack), which map the kernel's and the tools' errors to one
-sentence that names the object, with the cause chained. Callers answer it by reading the kernel's state again and
-applying the difference.
+Pure. Raised by the shells (nftables, iptables, conntrack), which map the kernel's and the tools' errors to
+one sentence that names the object, with the cause chained. Callers answer it by reading the kernel's state
+again and applying the difference.
 """
 
 from __future__ import annotations

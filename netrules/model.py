@@ -1,8 +1,9 @@
 """Packet rules as frozen values: tables, chains, rules, sets and maps.
 
-Pure. One vocabulary for both backends: the nftables layout uses sets and maps, the iptables layout only chains;
-`packet_trace` follows a packet through either. Semantics are netfilter's: base chains hang on hooks in order of
-priority, NAT chains see the first packet of a connection only. See nft(8) and iptables-extensions(8).
+Pure. One vocabulary for both backends: the nftables layout uses sets and maps, the iptables layout only
+chains; `packet_trace` follows a packet through either. Semantics are netfilter's: base chains hang on hooks
+in order of priority, NAT chains see the first packet of a connection only. See nft(8) and
+iptables-extensions(8).
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ MASQUERADE_MARK: Final = 0x4000
 """The packet mark bit that means "masquerade on the way out"; the one kube-proxy uses."""
 
 
-# --- matches: a rule goes on only while they hold ------------------------------------------------------------------
+# --- matches: a rule goes on only while they hold -----------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Chance:
     one_in: int
 
 
-# --- verdicts and actions ------------------------------------------------------------------------------------------
+# --- verdicts and actions -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ class VerdictFromMap:
 
 @dataclass(frozen=True, slots=True)
 class Unrecognised:
-    """A statement found in the kernel that isn't of this vocabulary; never written, only reported as different."""
+    """A statement found in the kernel that isn't of this vocabulary; never written, only different."""
 
     text: str
 
@@ -220,7 +221,7 @@ Action = Masquerade | SetMark | FlipMark | Dnat | DnatFromMap | VerdictFromMap |
 Statement = Match | Verdict | Action
 
 
-# --- containers ----------------------------------------------------------------------------------------------------
+# --- containers ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Netlink messages and attributes as bytes: building and taking apart.
 
-Pure. Used by the nftables and conntrack encoders and decoders; `netlink_socket` sends and receives. Numbers inside
-netfilter attributes are big-endian, message headers are in host order. See netlink(7).
+Pure. Used by the nftables and conntrack encoders and decoders; `netlink_socket` sends and receives. Numbers
+inside netfilter attributes are big-endian, message headers are in host order. See netlink(7).
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def parse_messages(data: bytes) -> Iterator[Message]:
 def attribute(type: int, value: bytes) -> bytes:
     """One attribute, padded to four bytes. Raises ValueError when it is longer than netlink can say."""
     if len(value) > MAX_ATTRIBUTE_BYTES:
-        raise ValueError(f"netlink attribute {type} of {len(value)} bytes is longer than {MAX_ATTRIBUTE_BYTES}")
+        raise ValueError(
+            f"netlink attribute {type} of {len(value)} bytes is longer than {MAX_ATTRIBUTE_BYTES}"
+        )
     return _ATTRIBUTE.pack(4 + len(value), type) + value + _PADDING[len(value) & 3]
 
 

@@ -1,8 +1,9 @@
 """One netfilter netlink socket: requests with their answers, dumps, batches.
 
-Shell, blocking: callers run it in a thread. Knows nothing of what the messages mean. An answer that doesn't come
-within the deadline, a lost answer and a refused socket raise RulesError; errors that the kernel reports about a message are returned
-with their sequence number, because only the caller knows which object that was. See netlink(7).
+Shell, blocking: callers run it in a thread. Knows nothing of what the messages mean. An answer that doesn't
+come within the deadline, a lost answer and a refused socket raise RulesError; errors that the kernel reports
+about a message are returned with their sequence number, because only the caller knows which object that was.
+See netlink(7).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _DUMP_ATTEMPTS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class KernelError:
-    """What the kernel said about the message with this sequence number; sequence 0 is the batch as a whole."""
+    """What the kernel said about the message with this sequence number; 0 is the batch as a whole."""
 
     sequence: int
     errno: int
@@ -49,7 +50,9 @@ class NetlinkSocket:
 
     def __init__(self, groups: tuple[int, ...] = (), timeout_seconds: float = 30.0) -> None:
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
+            )
         except OSError as error:
             raise RulesUnsupported(f"this kernel has no netfilter netlink: {error}") from error
         try:
@@ -88,7 +91,7 @@ class NetlinkSocket:
         return name[0]
 
     def send_batch(self, data: bytes, last_sequence: int) -> tuple[KernelError, ...]:
-        """Sends one batch whose last message asks for an acknowledgement; the errors, none when it was committed.
+        """Sends one batch whose last message asks for an acknowledgement; the errors, none if it was committed.
 
         The kernel handles a batch within the send call, so the answers are there when it returns.
         """
@@ -184,7 +187,7 @@ class NetlinkSocket:
             raise RulesError(f"netlink exchange failed: {error}") from error
 
     def _force_buffer(self, force_option: int, option: int, size: int) -> None:
-        """Beyond the sysctl limit where we may (CAP_NET_ADMIN in the first user namespace), up to it elsewhere."""
+        """Beyond the sysctl limit where we may (CAP_NET_ADMIN in the first user namespace), else up to it."""
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, force_option, size)
         except PermissionError:

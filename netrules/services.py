@@ -1,14 +1,15 @@
 """What is wanted, as values: Services and host ports of one IP family, and what each adds to a ruleset.
 
-Pure. Callers (the agent's proxy) build intents; a backend's layout turns each intent into pieces (elements, chains,
-rules) independently of all others, so that the cost of a change is the cost of the pieces of one intent.
-`tracker` keeps many intents up to date; `build_ruleset` is the plain fold of them all.
+Pure. Callers (the agent's proxy) build intents; a backend's layout turns each intent into pieces (elements,
+chains, rules) independently of all others, so that the cost of a change is the cost of the pieces of one
+intent. `tracker` keeps many intents up to date; `build_ruleset` is the plain fold of them all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Protocol as TypingProtocol
 
 from netrules.model import Chain, Data, Family, Key, NamedSet, Protocol, Rule, Ruleset
@@ -27,10 +28,10 @@ class Backend:
 class ServiceIntent:
     """One port of one Service in one IP family.
 
-    `name` is unique (`namespace/service:port`). `external_endpoints` serve node ports and external addresses, where
-    a traffic policy makes them differ from `endpoints`; None means the same. With `preserve_client` traffic from
-    outside keeps its source address, and without endpoints it is dropped instead of rejected, so that a load
-    balancer looks elsewhere.
+    `name` is unique (`namespace/service:port`). `external_endpoints` serve node ports and external addresses,
+    where a traffic policy makes them differ from `endpoints`; None means the same. With `preserve_client`
+    traffic from outside keeps its source address, and without endpoints it is dropped instead of rejected, so
+    that a load balancer looks elsewhere.
     """
 
     name: str
@@ -62,15 +63,45 @@ class HostPortIntent:
 Intent = ServiceIntent | HostPortIntent
 
 
+class FrontendKind(Enum):
+    SERVICE = "service"
+    NODE_PORT = "node port"
+    HOST_PORT = "host port"
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """What a client addresses; one owner holds it. An empty address means any address of the node."""
+
+    kind: FrontendKind
+    address: str
+    protocol: Protocol
+    port: int
+
+
+def service_frontend(intent: ServiceIntent, address: str) -> Frontend:
+    return Frontend(FrontendKind.SERVICE, address, intent.protocol, intent.port)
+
+
+def cluster_frontends(intent: ServiceIntent) -> Iterator[Frontend]:
+    return (service_frontend(intent, address) for address in intent.cluster_addresses)
+
+
+def outside_frontends(intent: ServiceIntent) -> Iterator[Frontend]:
+    yield from (service_frontend(intent, address) for address in intent.external_addresses)
+    if intent.node_port:
+        yield Frontend(FrontendKind.NODE_PORT, "", intent.protocol, intent.node_port)
+
+
 @dataclass(frozen=True, slots=True)
 class RulesetSettings:
-    """What holds for all Services of a family. Without cluster CIDRs, only hairpin and node ports masquerade."""
+    """What holds for all Services. Without cluster CIDRs, only hairpin and node ports masquerade."""
 
     family: Family
     cluster_cidrs: tuple[str, ...] = ()
 
 
-# --- pieces: what one intent adds ----------------------------------------------------------------------------------
+# --- pieces: what one intent adds ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +132,7 @@ Piece = Element | OwnChain | SharedRule
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """`own` pieces belong to one intent alone; `shared` ones may be needed by several and go with the last."""
+    """`own` pieces belong to one intent; `shared` ones may be needed by several and go with the last."""
 
     own: frozenset[Piece] = frozenset()
     shared: frozenset[Piece] = frozenset()
@@ -115,6 +146,9 @@ class Layout(TypingProtocol):
 
     def contribution(self, intent: Intent) -> Contribution:
         """What this intent adds, whatever the others are."""
+
+    def endpoint_order(self, observed: Ruleset) -> Mapping[Frontend, tuple[Backend, ...]]:
+        """The endpoints of each Service frontend in rules that were read, in their order there."""
 
 
 def build_ruleset(layout: Layout, intents: Iterable[Intent]) -> Ruleset:
@@ -130,7 +164,9 @@ def build_ruleset(layout: Layout, intents: Iterable[Intent]) -> Ruleset:
 def add_pieces(skeleton: Ruleset, pieces: Iterable[Piece]) -> Ruleset:
     """The skeleton with the pieces in it; shared rules come sorted, so that the result has one form."""
     chains = {table.name: dict(table.chains) for table in skeleton.tables.values()}
-    elements = {table.name: {name: dict[Key, Data]() for name in table.sets} for table in skeleton.tables.values()}
+    elements = {
+        table.name: {name: dict[Key, Data]() for name in table.sets} for table in skeleton.tables.values()
+    }
     rules: dict[tuple[str, str], list[Rule]] = {}
     for piece in pieces:
         match piece:
@@ -155,8 +191,8 @@ def add_pieces(skeleton: Ruleset, pieces: Iterable[Piece]) -> Ruleset:
 def keep_order(previous: tuple[Backend, ...], wanted: tuple[Backend, ...]) -> tuple[Backend, ...]:
     """The wanted endpoints, each staying at its previous place where it can.
 
-    An endpoint's place is its number in the rules, so a stable order is a small change: newcomers take the places
-    of those that left, and when there are fewer than before, the last ones move into the holes.
+    An endpoint's place is its number in the rules, so a stable order is a small change: newcomers take the
+    places of those that left, and when there are fewer than before, the last ones move into the holes.
     """
     left = {(backend.address, backend.port): backend for backend in wanted}
     survivors = [left.pop((old.address, old.port), None) for old in previous]

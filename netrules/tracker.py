@@ -1,8 +1,8 @@
 """The wanted rules of one IP family, kept up to date intent by intent.
 
-Pure (no IO), with state: the intents by owner, who holds which frontend, and how often shared pieces are needed.
-One owner's change costs what that owner's pieces cost, however many others there are. The proxy feeds it and sends
-on the transactions; after a failure it compares `ruleset()` with what the kernel has instead.
+Pure (no IO), with state: the intents by owner, who holds which frontend, and how often shared pieces are
+needed. One owner's change costs what that owner's pieces cost, however many others there are. The proxy feeds
+it and sends on the transactions; after a failure it compares `ruleset()` with what the kernel has instead.
 """
 
 from __future__ import annotations
@@ -12,28 +12,32 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from netrules.diff import build_change
-from netrules.model import Protocol, Ruleset
+from netrules.model import Ruleset
 from netrules.services import (
     Backend,
     Contribution,
+    Frontend,
+    FrontendKind,
     HostPortIntent,
     Intent,
     Layout,
     Piece,
     ServiceIntent,
     add_pieces,
+    cluster_frontends,
     keep_order,
+    outside_frontends,
+    service_frontend,
 )
 from netrules.transaction import Transaction
-
-Frontend = tuple[str, str, Protocol, int]
-"""What a client addresses: ("service", address, …), ("node port", "", …) or ("host port", address or "", …)."""
 
 
 class Tracker:
     """Owners are names such as a Service's; each has a tuple of intents with names of their own."""
 
-    def __init__(self, layout: Layout, known_order: Mapping[Frontend, tuple[Backend, ...]] | None = None) -> None:
+    def __init__(
+        self, layout: Layout, known_order: Mapping[Frontend, tuple[Backend, ...]] | None = None
+    ) -> None:
         """`known_order`: endpoints as the kernel already has them, so that adopting them changes nothing."""
         self._layout = layout
         self._family = layout.skeleton().family
@@ -79,12 +83,14 @@ class Tracker:
             pieces.update(dict.fromkeys(contribution.shared))
         return add_pieces(self._layout.skeleton(), pieces)
 
-    # --- endpoint order --------------------------------------------------------------------------------------------
+    # --- endpoint order -------------------------------------------------------------------------------------
 
     def _with_stable_order(self, old: tuple[Intent, ...], new: tuple[Intent, ...]) -> tuple[Intent, ...]:
         previous = {intent.name: intent for intent in old}
         return tuple(
-            self._reordered(previous.get(intent.name), intent) if isinstance(intent, ServiceIntent) else intent
+            self._reordered(previous.get(intent.name), intent)
+            if isinstance(intent, ServiceIntent)
+            else intent
             for intent in new
         )
 
@@ -102,13 +108,14 @@ class Tracker:
     ) -> tuple[tuple[Backend, ...], tuple[Backend, ...]]:
         if isinstance(old, ServiceIntent):
             return old.endpoints, old.outside_endpoints
-        known: list[tuple[Backend, ...]] = []
-        for kind in ("cluster", "outside"):
-            found = (self._known_order.pop(frontend, ()) for frontend in _frontends(new, kind))
-            known.append(max(found, key=len, default=()))
-        return known[0], known[1] or known[0]
+        inside = self._known(cluster_frontends(new))
+        return inside, self._known(outside_frontends(new)) or inside
 
-    # --- frontends -------------------------------------------------------------------------------------------------
+    def _known(self, frontends: Iterable[Frontend]) -> tuple[Backend, ...]:
+        """The longest list known for any of these; each is used once, for the first load."""
+        return max((self._known_order.pop(frontend, ()) for frontend in frontends), key=len, default=())
+
+    # --- frontends ------------------------------------------------------------------------------------------
 
     def _rivals(self, owner: str, intents: tuple[Intent, ...]) -> set[str]:
         """Other owners that claim a frontend of these intents."""
@@ -144,7 +151,7 @@ class Tracker:
             elif isinstance(intent, ServiceIntent):
                 yield _without(intent, lost)
 
-    # --- pieces ----------------------------------------------------------------------------------------------------
+    # --- pieces ---------------------------------------------------------------------------------------------
 
     def _contributions(self, owner: str) -> tuple[Contribution, ...]:
         return tuple(self._layout.contribution(intent) for intent in self._granted(owner))
@@ -181,30 +188,19 @@ class Tracker:
                 self._gone[piece] = None
 
 
-def _frontends(intent: ServiceIntent, kind: str) -> Iterator[Frontend]:
-    if kind == "cluster":
-        addresses = intent.cluster_addresses
-    else:
-        addresses = intent.external_addresses
-        if intent.node_port:
-            yield ("node port", "", intent.protocol, intent.node_port)
-    for address in addresses:
-        yield ("service", address, intent.protocol, intent.port)
-
-
 def _all_frontends(intent: Intent) -> Iterator[Frontend]:
     if isinstance(intent, HostPortIntent):
-        yield ("host port", intent.host_address, intent.protocol, intent.host_port)
+        yield Frontend(FrontendKind.HOST_PORT, intent.host_address, intent.protocol, intent.host_port)
     else:
-        yield from _frontends(intent, "cluster")
-        yield from _frontends(intent, "outside")
+        yield from cluster_frontends(intent)
+        yield from outside_frontends(intent)
 
 
 def _without(intent: ServiceIntent, lost: set[Frontend]) -> ServiceIntent:
     def kept(addresses: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(a for a in addresses if ("service", a, intent.protocol, intent.port) not in lost)
+        return tuple(a for a in addresses if service_frontend(intent, a) not in lost)
 
-    has_node_port = ("node port", "", intent.protocol, intent.node_port) not in lost
+    has_node_port = not any(frontend.kind is FrontendKind.NODE_PORT for frontend in lost)
     return replace(
         intent,
         cluster_addresses=kept(intent.cluster_addresses),

@@ -1,8 +1,8 @@
 """A change of the kernel's rules as values: a list of operations that a backend applies in order, atomically.
 
-Pure. Built by `diff` and `tracker`, run by the backends. Operations on one table name it; a backend may group them
-by table. Order within a transaction is: what goes first, then what comes, each so that nothing is named before it
-exists or removed while it is named.
+Pure. Built by `diff` and `tracker`, run by the backends. Operations on one table name it; a backend may group
+them by table. Order within a transaction is: what goes first, then what comes, each so that nothing is named
+before it exists or removed while it is named.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ def _size(operation: Operation) -> int:
 def split_transaction(transaction: Transaction, limit: int) -> Iterator[Transaction]:
     """The same operations as several transactions of at most about `limit` elements each.
 
-    Only for a first load into empty tables, where no client can see a state between two of them as a step back.
+    Only for a first load into empty tables, where no client can see a state between two of them as a step
+    back.
     """
     batch: list[Operation] = []
     size = 0

@@ -23,8 +23,7 @@ class NoNodeAddress(Exception):
 
 
 async def choose_node_ip(server_url: str, node_ip: str = "") -> str:
-    """`node_ip` if it is given, else the source address of the way to the API server; raises NoNodeAddress.
-    """
+    """`node_ip` if given, else the source address of the way to the API server; raises NoNodeAddress."""
     if node_ip:
         return _check(node_ip)
     source = await _find_source(server_url)

@@ -20,6 +20,13 @@ class PrepareVolumes:
 
 
 @dataclass(frozen=True, slots=True)
+class RefreshVolumes:
+    @property
+    def key(self) -> str:
+        return "volumes"
+
+
+@dataclass(frozen=True, slots=True)
 class RunPodSandbox:
     attempt: int
 
@@ -155,6 +162,7 @@ class DeletePod:
 
 Action: TypeAlias = (
     PrepareVolumes
+    | RefreshVolumes
     | RunPodSandbox
     | StopPodSandbox
     | RemovePodSandbox

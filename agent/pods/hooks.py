@@ -7,7 +7,6 @@ Hooks" page: a hook is tried once, and its failure is told, not retried.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from agent.pods.outcomes import HookFailed
 from agent.pods.ports import ContainerID, ProbeTarget
@@ -15,7 +14,7 @@ from agent.probes.address import AddressRefused, build_http_request, resolve_por
 from agent.probes.http_get import HTTPFailed, send_get
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.service import RuntimeService
-from kubeapi.pod import HTTPGetAction, LifecycleHandler
+from kubeapi.pod import HTTPGetAction, LifecycleHandler, TCPSocketAction
 
 
 class HookRunner:
@@ -31,20 +30,18 @@ class HookRunner:
                 return await self._run(hook, target, seconds)
         except TimeoutError:
             return HookFailed(f"the hook didn't end within {seconds:.0f} s")
-        except (RuntimeServiceError, AddressRefused, HTTPFailed, OSError) as error:
+        except (RuntimeServiceError, HTTPFailed, OSError) as error:
             return HookFailed(str(error))
 
     async def _run(self, hook: LifecycleHandler, target: ProbeTarget, seconds: float) -> HookFailed | None:
         if hook.exec is not None:
             return await self._run_command(target.container_id, hook.exec.command, seconds)
         if hook.http_get is not None:
-            return await _send(hook.http_get, target)
+            return await _send_get(hook.http_get, target)
         if hook.sleep is not None:
             await asyncio.sleep(hook.sleep.seconds)
         elif hook.tcp_socket is not None:
-            port = resolve_port(target.container, hook.tcp_socket.port)
-            _, writer = await asyncio.open_connection(hook.tcp_socket.host or target.pod_ip, port)
-            writer.close()
+            return await _connect(hook.tcp_socket, target)
         return None
 
     async def _run_command(
@@ -57,9 +54,19 @@ class HookRunner:
         return HookFailed(f"the command {command!r} exited with {result.exit_code}: {said}")
 
 
-async def _send(action: HTTPGetAction, target: ProbeTarget) -> HookFailed | None:
-    answer = await send_get(build_http_request(target, action))
+async def _send_get(action: HTTPGetAction, target: ProbeTarget) -> HookFailed | None:
+    request = build_http_request(target.container, action, target.pod_ip)
+    if isinstance(request, AddressRefused):
+        return HookFailed(request.message)
+    answer = await send_get(request)
     return None if answer.status < 400 else HookFailed(f"HTTP status {answer.status}")
 
 
-RunHook = Callable[[LifecycleHandler, ProbeTarget, float], Awaitable[HookFailed | None]]
+async def _connect(action: TCPSocketAction, target: ProbeTarget) -> HookFailed | None:
+    port = resolve_port(target.container, action.port)
+    if isinstance(port, AddressRefused):
+        return HookFailed(port.message)
+    _, writer = await asyncio.open_connection(action.host or target.pod_ip, port)
+    writer.close()
+    await writer.wait_closed()
+    return None

@@ -6,6 +6,7 @@ time of the next attempt: the next look finds what came of it by its name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
@@ -16,6 +17,7 @@ from agent.pods.actions import (
     DeletePod,
     EnsureImage,
     PrepareVolumes,
+    RefreshVolumes,
     RemovePodFiles,
     RemoveVolumes,
     RunPodSandbox,
@@ -46,7 +48,7 @@ _REASONS: Final = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class VolumesPrepared:
-    volumes: MappingProxyType[str, HostVolume]
+    volumes: Mapping[str, HostVolume]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,14 @@ def note_success(progress: Progress, action: Action, result: ActionResult) -> Pr
     progress = progress.without_failure(failure_key(action))
     match action, result:
         case PrepareVolumes(), VolumesPrepared(volumes):
-            return replace(progress, volumes=volumes, volumes_removed=False)
+            return replace(progress, volumes=volumes, volumes_stale=False, volumes_removed=False)
+        case RefreshVolumes(), _:
+            return replace(progress, volumes_stale=False)
         case EnsureImage(), ImageEnsured(image):
             ready = ReadyImage(action.attempt, image)
             return replace(progress, images=with_entry(progress.images, action.container, ready))
+        case StartContainer(), _:
+            return _forget_launch_failures(progress, action)
         case CreateContainer(), _:
             return replace(progress, images=without_entry(progress.images, action.container))
         case RunPreStopHook(), _:
@@ -112,7 +118,7 @@ def note_failure(progress: Progress, action: Action, error: Exception, now: floa
     )
 
 
-def forget_container_failures(progress: Progress, started: StartContainer) -> Progress:
+def _forget_launch_failures(progress: Progress, started: StartContainer) -> Progress:
     """A container that started has nothing to wait for any more."""
     for kind in ("EnsureImage", "CreateContainer", "StartContainer"):
         progress = progress.without_failure(f"{kind}:{started.key}")

@@ -51,6 +51,7 @@ class Progress:
     """
 
     volumes: Mapping[str, HostVolume] | None = None
+    volumes_stale: bool = False
     volumes_removed: bool = False
     files_removed: bool = False
     object_deleted: bool = False

@@ -10,6 +10,7 @@ from agent.pods.actions import (
     CreateContainer,
     EnsureImage,
     PrepareVolumes,
+    RefreshVolumes,
     RemoveContainer,
     RunPodSandbox,
     RunPostStartHook,
@@ -34,11 +35,17 @@ from kubeapi.pod import Container, Pod
 
 def plan_running(pod: Pod, observed: ObservedPod, progress: Progress, now: float) -> Wanted:
     """The actions that bring the pod closer to running."""
-    volumes = Wanted() if progress.volumes_ready else Wanted((PrepareVolumes(),))
+    volumes = _plan_volumes(progress)
     sandbox = find_current_sandbox(pod, observed)
     if sandbox is None:
         return join_wanted(volumes, _plan_sandbox(pod, observed, progress, now))
     return join_wanted(volumes, _plan_containers(pod, observed, progress, sandbox, now))
+
+
+def _plan_volumes(progress: Progress) -> Wanted:
+    if not progress.volumes_ready:
+        return Wanted((PrepareVolumes(),))
+    return Wanted((RefreshVolumes(),)) if progress.volumes_stale else Wanted()
 
 
 def _plan_sandbox(pod: Pod, observed: ObservedPod, progress: Progress, now: float) -> Wanted:

@@ -88,7 +88,7 @@ class TaskProbeRunner:
             del self._by_pod[uid]
 
     def verdict(self, target: ProbeTarget) -> ProbeVerdict:
-        """As known now, from memory; for a container that isn't probed yet, what is stored or not yet ready."""
+        """As known now, from memory; of a container that isn't probed yet, what is stored."""
         known = self._containers.get(target.container_id)
         if known is not None:
             return known.verdict()

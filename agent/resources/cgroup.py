@@ -84,8 +84,7 @@ def build_pod_cgroup_parent(
 def build_pod_cgroup_paths(
     uid: PodUID, cgroup_root: str = "/", driver: CgroupDriver = CgroupDriver.CGROUPFS
 ) -> tuple[PurePosixPath, ...]:
-    """Where the pod's cgroup may be inside a hierarchy, relative to its mount point, one path per QoS class.
-    """
+    """Where the pod's cgroup may be below a hierarchy's mount point, one path for each QoS class."""
     root = PurePosixPath(cgroup_root.lstrip("/"))
     match driver:
         case CgroupDriver.CGROUPFS:

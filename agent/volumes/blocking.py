@@ -37,7 +37,7 @@ class BlockingWork:
     async def run(
         self, key: Hashable, what: str, call: Callable[[], ResultT], *, deadline_seconds: float
     ) -> ResultT:
-        """The call's result or its error; raises WorkHangs after the deadline and while an older call hangs."""
+        """The call's result or error; raises WorkHangs after the deadline and while an older call hangs."""
         loop = asyncio.get_running_loop()
         if (older := self._in_flight.get(key)) is not None:
             seconds = round(loop.time() - older.since)

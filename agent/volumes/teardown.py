@@ -22,7 +22,7 @@ class TeardownBlocked(Exception):
 
 
 def remove_volume_tree(directory: Path) -> None:
-    """Unmounts everything at or below `directory` and removes it; absent is removed. Raises TeardownBlocked."""
+    """Unmounts all at or below `directory` and removes it; absent is removed. Raises TeardownBlocked."""
     try:
         real = directory.resolve(strict=True)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """What the cluster adds to a new object on its own account, after the user and the defaults have spoken.
 
-Pure. Called by the registry on creation. Only what needs no policy objects is here: a pod's service account. Mirror pods
-are the kubelet's account of a static pod and are left as they are.
+Pure. Called by the registry on creation. Only what needs no policy objects is here: a pod's service
+account. Mirror pods are the kubelet's account of a static pod and are left as they are.
 """
 
 from __future__ import annotations

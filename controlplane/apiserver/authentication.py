@@ -1,7 +1,7 @@
 """Who a request comes from: the subject of a client certificate that the TLS layer has verified.
 
-Pure. Called once per connection by the HTTP layer. CN is the user, each O a group, as in "Authenticating" in the
-Kubernetes documentation. Other credentials get a module each beside this one.
+Pure. Called once per connection by the HTTP layer. CN is the user, each O a group, as in "Authenticating"
+in the Kubernetes documentation. Other credentials get a module each beside this one.
 """
 
 from __future__ import annotations

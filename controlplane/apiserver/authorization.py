@@ -1,8 +1,9 @@
 """Who may do what: one small table, until roles and bindings come.
 
-Pure. Called by the HTTP layer for every request. Administrators and this cluster's own components may do everything;
-a node reads what its pods need and writes its own Node, its Lease, pods' status and events; anybody who is authenticated
-may discover what is served; nobody else may do more than ask for health and version.
+Pure. Called by the HTTP layer for every request. Administrators and this cluster's own components may do
+everything; a node reads what its pods need and writes its own Node, its Lease, pods' status and events;
+anybody who is authenticated may discover what is served; nobody else may do more than ask for health and
+version.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ NODES: Final = "system:nodes"
 NODE_USER_PREFIX: Final = "system:node:"
 NODE_LEASE_NAMESPACE: Final = "kube-node-lease"
 
-_COMPONENTS: Final = frozenset({"system:kube-scheduler", "system:kube-controller-manager", "system:apiserver"})
+_COMPONENTS: Final = frozenset(
+    {"system:kube-scheduler", "system:kube-controller-manager", "system:apiserver"}
+)
 
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 

@@ -1,7 +1,7 @@
 """Binding: how a scheduler puts a pod on a node, and eviction's body.
 
-Pure. Called by the HTTP layer for pods/binding; the registry stores the result. Follows the Binding page (core/v1) of
-the Kubernetes API reference.
+Pure. Called by the HTTP layer for pods/binding; the registry stores the result. Follows the Binding page
+(core/v1) of the Kubernetes API reference.
 """
 
 from __future__ import annotations

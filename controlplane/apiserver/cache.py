@@ -105,7 +105,7 @@ class WatchCache:
         self.revision = 0
 
     async def load(self) -> None:
-        """Read everything that is current; the window is filled by `run`, from what storage still remembers."""
+        """Read everything that is current; `run` fills the window from what storage still remembers."""
         listing = await self._storage.list_prefix(STORAGE_PREFIX)
         self._followed = self._storage.compacted
         self._kinds = {kind.prefix: KindCache(kind, self._followed) for kind in KINDS}
@@ -144,7 +144,7 @@ class WatchCache:
         self._wake_waiting()
 
     def add_watcher(self, kind: Kind, watcher: Watcher, after_revision: int) -> None:
-        """Everything after `after_revision` reaches `watcher`; ApiFailure (410) if some of it is forgotten."""
+        """Everything after `after_revision` reaches `watcher`; ApiFailure (410) if some is forgotten."""
         cache = self._kinds[kind.prefix]
         if after_revision < cache.oldest:
             raise too_old_version(after_revision, cache.oldest)

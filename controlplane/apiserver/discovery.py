@@ -1,7 +1,7 @@
 """Discovery documents: which groups, versions, kinds and subresources are served.
 
-Pure. Built once from the kinds table by the HTTP layer: the classic documents under /api and /apis, the aggregated ones
-that newer clients ask for in one request, and /version.
+Pure. Built once from the kinds table by the HTTP layer: the classic documents under /api and /apis, the
+aggregated ones that newer clients ask for in one request, and /version.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a node's own server is, and what a pod's log, exec, attach and port-forward are called there.
 
-Pure. Called by `node_requests`. The API's option names differ from the kubelet's (stdin is input there); the mapping
-follows the kubelet's HTTP interface.
+Pure. Called by `node_requests`. The API's option names differ from the kubelet's (stdin is input there);
+the mapping follows the kubelet's HTTP interface.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def build_port_forward_target(namespace: str, pod: str, ports: Iterable[str]) ->
 def build_upgrade_head(
     method: str, target: str, address: NodeAddress, headers: Iterable[tuple[str, str]]
 ) -> bytes:
-    """The raw head of the request to the node: the client's headers, which hold the upgrade, but its own host."""
+    """The raw head of the request to the node: the client's headers, its upgrade included, another host."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {address.authority}"]
     lines += [f"{name}: {value}" for name, value in headers if name.lower() not in _PRIVATE_HEADERS]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")

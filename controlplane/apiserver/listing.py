@@ -1,7 +1,8 @@
 """LIST: which objects, as of which revision, on which page.
 
-Reads the cache, and storage for a revision that is no longer the current one (later pages, exact versions). Called by
-the HTTP layer. Follows "Resource versions" and "Retrieving large results sets in chunks" of the API concepts page.
+Reads the cache, and storage for a revision that is no longer the current one (later pages, exact versions).
+Called by the HTTP layer. Follows "Resource versions" and "Retrieving large results sets in chunks" of the
+API concepts page.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Requests that the node itself answers: a pod's log, exec, attach and port-forward.
 
-IO. The HTTP layer has authorized them; here the pod's node is looked up and called over HTTPS with the server's own client
-certificate. Nodes' serving certificates are self-signed, hence not verified, as is upstream's default. Logs are streamed
-as they come, upgraded connections are relayed byte for byte.
+IO. The HTTP layer has authorized them; here the pod's node is looked up and called over HTTPS with the
+server's own client certificate. Nodes' serving certificates are self-signed, hence not verified, as is
+upstream's default. Logs are streamed as they come, upgraded connections are relayed byte for byte.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class NodeRequests:
         self._relays: set[Relay] = set()
 
     async def __aenter__(self) -> NodeRequests:
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS
-        )
+        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS)
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls if self._tls is not None else True)
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
@@ -169,5 +167,3 @@ async def _copy_answer(request: web.Request, answer: aiohttp.ClientResponse) -> 
 def _unreachable(address: NodeAddress, error: BaseException) -> str:
     why = "no answer in time" if isinstance(error, TimeoutError) else str(error)
     return f"error dialing node at {address.authority}: {why}"
-
-

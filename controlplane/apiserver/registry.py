@@ -1,14 +1,15 @@
 """Writes to objects: create, modify and delete, each as one compare-and-swap against storage.
 
-The shell around the pure parts (strategies, defaults, validation, deletion): it reads the cache, asks them, writes to
-storage and returns when the cache shows the write, so that whoever is answered can also read it. Called by the HTTP
-layer and by `bootstrap`. A write without a resource version is tried again when somebody else was faster.
+The shell around the pure parts (strategies, defaults, validation, deletion): it reads the cache, asks them,
+writes to storage and returns when the cache shows the write, so that whoever is answered can also read it.
+Called by the HTTP layer and by `bootstrap`. A write without a resource version is tried again when somebody
+else was faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from enum import Enum
 from random import SystemRandom
@@ -16,6 +17,7 @@ from typing import Any, Final, assert_never
 from uuid import uuid4
 
 from controlplane.apiserver.admission import admit_creation
+from controlplane.apiserver.allocation import prepare_service_update
 from controlplane.apiserver.cache import WatchCache
 from controlplane.apiserver.defaults import apply_defaults
 from controlplane.apiserver.deletion import (
@@ -26,8 +28,22 @@ from controlplane.apiserver.deletion import (
     is_ready_to_remove,
     plan_deletion,
 )
-from controlplane.apiserver.documents import Document, decode_json, encode_object, restamp_version, stamp_version
-from controlplane.apiserver.failures import ApiFailure, already_exists, conflict, forbidden, invalid, modified, not_found
+from controlplane.apiserver.documents import (
+    Document,
+    decode_json,
+    encode_object,
+    restamp_version,
+    stamp_version,
+)
+from controlplane.apiserver.failures import (
+    ApiFailure,
+    already_exists,
+    conflict,
+    forbidden,
+    invalid,
+    modified,
+    not_found,
+)
 from controlplane.apiserver.kinds import NAMESPACE, SERVICE, Kind
 from controlplane.apiserver.service_addresses import ServiceAddresses
 from controlplane.apiserver.strategies import (
@@ -38,7 +54,7 @@ from controlplane.apiserver.strategies import (
     prepare_status_update,
     prepare_update,
 )
-from controlplane.apiserver.validation import Cause, validate_create, validate_update
+from controlplane.apiserver.validation import Cause, find_type_errors, validate_create, validate_update
 from controlplane.apiserver.watching import CachedObject
 from controlplane.storage.contract import Storage
 from controlplane.storage.errors import KeyExistsError, RevisionConflictError
@@ -88,6 +104,7 @@ class Registry:
     ) -> bytes:
         """Store a new object and return it as served."""
         self._require_open_namespace(kind, namespace)
+        _raise_causes(kind, _read_name(document), find_type_errors(kind.kind, document))
         metadata = document.get("metadata") or {}
         name, base = metadata.get("name") or "", metadata.get("generateName") or ""
         attempts = 1 if name or not base else _NAME_ATTEMPTS
@@ -169,6 +186,7 @@ class Registry:
         *,
         dry_run: bool,
     ) -> bytes:
+        _raise_causes(kind, cached.name, find_type_errors(kind.kind, wanted))
         _check_sent_metadata(kind, cached, old, wanted)
         new = self._complete(kind, wanted, old, half)
         with self._reserve_addresses(kind, new, old) as addressed:
@@ -195,7 +213,10 @@ class Registry:
                 return dict(wanted)
             case _:
                 assert_never(half)
-        new = count_generation(kind, apply_defaults(kind.kind, prepared), old)
+        completed = apply_defaults(kind.kind, prepared)
+        if kind == SERVICE:
+            completed = prepare_service_update(completed, old)
+        new = count_generation(kind, completed, old)
         _raise_causes(kind, old["metadata"]["name"], validate_update(kind.kind, new, old))
         return new
 
@@ -221,7 +242,9 @@ class Registry:
             case _:
                 assert_never(plan)
 
-    def _reserve_addresses(self, kind: Kind, new: Document, old: Document | None):  # type: ignore[no-untyped-def]
+    def _reserve_addresses(
+        self, kind: Kind, new: Document, old: Document | None
+    ) -> AbstractContextManager[Document]:
         return self._addresses.reserve(new, old) if kind == SERVICE else nullcontext(new)
 
     def _require_open_namespace(self, kind: Kind, namespace: str) -> None:
@@ -230,7 +253,10 @@ class Registry:
         cached = self._cache.find(NAMESPACE, "", namespace)
         if cached is None:
             raise not_found(NAMESPACE, namespace)
-        if b'"deletionTimestamp":' in cached.body and "deletionTimestamp" in decode_json(cached.body)["metadata"]:
+        if (
+            b'"deletionTimestamp":' in cached.body
+            and "deletionTimestamp" in decode_json(cached.body)["metadata"]
+        ):
             raise forbidden(
                 kind,
                 "",
@@ -249,9 +275,7 @@ def read_utc_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def _check_sent_metadata(
-    kind: Kind, cached: CachedObject, old: Document, wanted: Mapping[str, Any]
-) -> None:
+def _check_sent_metadata(kind: Kind, cached: CachedObject, old: Document, wanted: Mapping[str, Any]) -> None:
     """A resource version or a UID that the client sends must be the current one."""
     sent = wanted.get("metadata") or {}
     version, uid = sent.get("resourceVersion"), sent.get("uid")
@@ -282,6 +306,11 @@ def _check_preconditions(kind: Kind, cached: CachedObject, options: DeleteOption
             raise _uid_mismatch(kind, cached.name, options.uid, uid)
 
 
+def _read_name(document: Mapping[str, Any]) -> str:
+    metadata = document.get("metadata")
+    return str(metadata.get("name") or "") if isinstance(metadata, Mapping) else ""
+
+
 def _uid_mismatch(kind: Kind, name: str, wanted: str, actual: str) -> ApiFailure:
     return conflict(
         kind,
@@ -297,5 +326,3 @@ def _raise_causes(kind: Kind, name: str, causes: tuple[Cause, ...]) -> None:
             name,
             (StatusCause(reason=cause.reason, message=cause.message, field=cause.field) for cause in causes),
         )
-
-

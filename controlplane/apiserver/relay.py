@@ -1,8 +1,9 @@
 """Relays an upgraded connection byte for byte between a client and a node, whatever protocol it now speaks.
 
-IO on two transports. Used for exec, attach and port-forward, over SPDY/3.1 as over WebSocket: nothing is parsed after the
-backend's response head. A slow reader stops the other side's reading (back-pressure); an end of file is passed on where
-the transport can half-close, and otherwise closes the other side after its last byte.
+IO on two transports. Used for exec, attach and port-forward, over SPDY/3.1 as over WebSocket: nothing is
+parsed after the backend's response head. A slow reader stops the other side's reading (back-pressure); an
+end of file is passed on where the transport can half-close, and otherwise closes the other side after its
+last byte.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class RelayError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An answered upgrade request: `head` is the raw response head, `rest` what followed it. Reading is paused."""
+    """An answered upgrade request: the raw response head, and what followed it. Reading is paused."""
 
     status: int
     head: bytes = field(repr=False)

@@ -1,7 +1,7 @@
 """Query parameters and option bodies, read into values.
 
-Pure. Called by the HTTP layer; ApiFailure 400 names what is wrong. Follows ListOptions, DeleteOptions and the common
-parameters of the Kubernetes API reference.
+Pure. Called by the HTTP layer; ApiFailure 400 names what is wrong. Follows ListOptions, DeleteOptions and
+the common parameters of the Kubernetes API reference.
 """
 
 from __future__ import annotations

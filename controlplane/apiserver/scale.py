@@ -1,7 +1,7 @@
 """The scale subresource: the number of replicas behind a small document that is the same for every kind.
 
-Pure. Called by the HTTP layer for deployments and replica sets. Follows the Scale page (autoscaling/v1) of the
-Kubernetes API reference.
+Pure. Called by the HTTP layer for deployments and replica sets. Follows the Scale page (autoscaling/v1) of
+the Kubernetes API reference.
 """
 
 from __future__ import annotations

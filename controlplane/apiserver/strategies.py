@@ -1,4 +1,4 @@
-"""What the server decides about an object besides its content: identity, generation, which half one may write.
+"""What the server decides about an object besides its content: identity, generation, which half is written.
 
 Pure. Called by the registry around patching, defaulting and validation. A write to the object leaves its
 status alone, a write to `status` leaves everything else alone; server-kept metadata always survives.

@@ -1,4 +1,4 @@
-"""One client's watch: which changes concern it, as what type of event, and how many may wait for a slow reader.
+"""One client's watch: which changes concern it, as what type of event, how many may wait for a slow reader.
 
 Does no IO. The cache offers every change of a kind; the HTTP layer takes frames and writes them. A change
 that moves an object into or out of a selection is an addition or a deletion to whoever watches that

@@ -10,22 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubeapi.core import ObjectReference
-from kubeapi.meta import Object, ObjectKey
+from controlplane.notes import Note
+from kubeapi.meta import ObjectKey
 from kubeapi.resources import Resource
 
 Body = Mapping[str, Any]
 AnyResource = Resource[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """An Event about an object, written once the action that carries it has succeeded."""
-
-    regarding: ObjectReference
-    reason: str
-    message: str
-    type: str = "Normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +53,13 @@ class StrategicPatch:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
+    """`resource_version` makes it conditional: for what was decided from a field that others may change."""
+
     resource: AnyResource
     key: ObjectKey
     uid: str
     propagation_policy: str = "Background"
+    resource_version: str = ""
     note: Note | None = None
 
 
@@ -109,19 +102,6 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     look_again_seconds: float | None = None
-
-
-def build_reference(object_: Object) -> ObjectReference:
-    """How an Event names the object it is about."""
-    meta = object_.metadata
-    return ObjectReference(
-        kind=object_.kind,
-        namespace=meta.namespace,
-        name=meta.name,
-        uid=meta.uid,
-        api_version=object_.api_version,
-        resource_version=meta.resource_version,
-    )
 
 
 def group_independent(actions: tuple[Action, ...], most: int) -> Iterator[tuple[Action, ...]]:

@@ -1,5 +1,4 @@
-"""The objects of one kind as a controller must see them: the informer's copy, and its own writes not yet in
-it.
+"""One kind's objects as a controller must see them: the informer's copy and its own writes not yet in it.
 
 No IO, one thread. Fed by an informer (`apply_change`) and by `execute` (`record_…`); read by every
 controller's observation through indexes. A watch is always behind: a plan made from the informer alone
@@ -29,7 +28,7 @@ BY_NAMESPACE: Final = "namespace"
 
 
 class Cache(Generic[ViewT]):
-    """One kind's objects with indexes by UID, owner UID, namespace, and what else the constructor is given."""
+    """One kind's objects indexed by UID, owner UID, namespace, and whatever the constructor is given."""
 
     def __init__(
         self, resource: Resource[ViewT], indexes: Mapping[str, IndexFunction[ViewT]] | None = None

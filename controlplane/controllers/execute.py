@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 
@@ -21,32 +21,27 @@ from controlplane.controllers.actions import (
     Delete,
     FinalizeNamespace,
     MergePatch,
-    Note,
     StrategicPatch,
     group_independent,
 )
 from controlplane.controllers.cache import Cache
+from controlplane.notes import Note, Recorder
 from kubeapi.client import Client, PatchType
 from kubeapi.errors import ApiStatusError, KubeAPIError, Unreachable
+from kubeapi.event_records import EventType
 from kubeapi.meta import ObjectKey
 from kubeapi.resources import NAMESPACES
 
 MOST_WRITES_AT_ONCE: Final = 16
 
 
-class NoteRecorder(Protocol):
-    """Where notes go: written as Events, without waiting."""
-
-    def record(self, note: Note) -> None: ...
-
-
 class Executor:
     """Applies plans and keeps the caches of the written kinds honest."""
 
-    def __init__(self, client: Client, caches: Iterable[Cache[Any]], notes: NoteRecorder) -> None:
+    def __init__(self, client: Client, caches: Iterable[Cache[Any]], recorder: Recorder) -> None:
         self._client = client
         self._caches: dict[str, Cache[Any]] = {cache.resource.path(): cache for cache in caches}
-        self._notes = notes
+        self._recorder = recorder
 
     async def settle(self) -> None:
         """Looks up every write of unknown outcome; raises KubeAPIError when that isn't possible now."""
@@ -78,7 +73,7 @@ class Executor:
             case FinalizeNamespace():
                 await self._finalize(action)
             case Announce(note):
-                self._notes.record(note)
+                self._say(note)
             case _:
                 assert_never(action)
 
@@ -92,7 +87,7 @@ class Executor:
                 await self._look_up(action.resource, action.key)
             elif action.note is not None and action.failure_reason:
                 message = f"Error creating: {error.message}"
-                self._notes.record(Note(action.note.regarding, action.failure_reason, message, "Warning"))
+                self._say(Note(action.note.regarding, action.failure_reason, message, EventType.WARNING))
             raise
         self._say(action.note)
 
@@ -123,11 +118,13 @@ class Executor:
                 key.name,
                 key.namespace,
                 uid=action.uid,
+                resource_version=action.resource_version,
                 propagation_policy=action.propagation_policy,
             )
         except ApiStatusError as error:
-            # A conflict says that another object has the name now: the one that was meant is gone.
-            if not (error.is_not_found or error.is_conflict):
+            # With the UID alone, a conflict says that another object has the name: the one meant is gone.
+            replaced = error.is_conflict and not action.resource_version
+            if not (error.is_not_found or replaced):
                 raise
         except Unreachable:
             self._mark_unsure(action.resource, key)
@@ -200,4 +197,4 @@ class Executor:
 
     def _say(self, note: Note | None) -> None:
         if note is not None:
-            self._notes.record(note)
+            self._recorder.record(note.regarding, note.type, note.reason, note.message)

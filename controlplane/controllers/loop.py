@@ -37,6 +37,10 @@ class Reconciler(Protocol[KeyT]):
     name: str
     queue: WorkQueue[KeyT]
 
+    def subscribe(self) -> None:
+        """Has the caches tell which keys need a look."""
+        ...
+
     async def look(self, key: KeyT, now: datetime, last_failure: str) -> Plan:
         """Observe and plan; `last_failure` is the message of this key's last refusal, if it still stands."""
         ...

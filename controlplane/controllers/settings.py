@@ -17,6 +17,5 @@ class ControllerSettings:
     cluster_cidr: str = "10.244.0.0/16"
     node_cidr_mask_size: int = 24
     node_monitor_grace_seconds: float = 40.0
-    node_monitor_period_seconds: float = 5.0
     root_ca: str = ""
     workers_per_controller: int = 4

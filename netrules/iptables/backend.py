@@ -1,8 +1,8 @@
 """The iptables backend: our chains through iptables-restore --noflush and iptables-save.
 
-Shell. Runs the legacy or the nft variant of the tools as children with a deadline; they wait a bounded time for the
-lock that all users of iptables share. Called by the agent's proxy, one call at a time. What to write is `layout`'s
-matter, how it is written `text`'s. Chains and rules of others are never touched.
+Shell. Runs the legacy or the nft variant of the tools as children with a deadline; they wait a bounded time
+for the lock that all users of iptables share. Called by the agent's proxy, one call at a time. What to write
+is `layout`'s matter, how it is written `text`'s. Chains and rules of others are never touched.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from netrules.diff import diff_rulesets
 from netrules.errors import RulesError, RulesUnsupported
-from netrules.iptables.layout import ATTACHMENTS, TABLES, ChainLayout, is_our_chain
+from netrules.iptables.layout import ATTACHMENTS, NAT, POD_EGRESS, TABLES, ChainLayout, is_our_chain
 from netrules.iptables.text import parse_save, render_transaction
 from netrules.model import Chain, Family, Goto, Jump, Rule, Ruleset, Table
 from netrules.services import RulesetSettings
@@ -54,7 +54,9 @@ class IptablesBackend:
         await self._run(f"{self._tool}-restore", "--noflush", "-w", str(_LOCK_WAIT_SECONDS), input_text=text)
 
     async def remove(self) -> None:
-        await self.apply(diff_rulesets(await self.read(), Ruleset(self._family)))
+        observed = await self.read()
+        if is_ours(observed):
+            await self.apply(diff_rulesets(observed, Ruleset(self._family)))
 
     async def check_support(self) -> None:
         """Raises RulesUnsupported, with the reason, when the tools or the kernel's tables are missing."""
@@ -67,7 +69,9 @@ class IptablesBackend:
         found: dict[str, Chain] = {}
         for name, rules in chains.items():
             if attachment := ATTACHMENTS[skeleton.name].get(name):
-                found[name] = Chain(name, tuple(r for r in rules if _leads_to_us(skeleton.name, r)), attachment)
+                found[name] = Chain(
+                    name, tuple(r for r in rules if _leads_to_us(skeleton.name, r)), attachment
+                )
             elif is_our_chain(skeleton.name, name):
                 found[name] = _normalise(Chain(name, rules), skeleton)
         return Table(self._family, skeleton.name, found, shared=True)
@@ -84,7 +88,9 @@ class IptablesBackend:
                 stderr=asyncio.subprocess.PIPE,
             )
         except OSError as error:
-            raise RulesUnsupported(f"{command[0]} cannot be run: {error}; install the package iptables") from error
+            raise RulesUnsupported(
+                f"{command[0]} cannot be run: {error}; install the package iptables"
+            ) from error
         try:
             async with asyncio.timeout(_DEADLINE_SECONDS):
                 output, errors = await process.communicate(input_text.encode())
@@ -99,14 +105,20 @@ class IptablesBackend:
         return output.decode()
 
 
+def is_ours(observed: Ruleset) -> bool:
+    """Whether we made these chains: a kube-proxy's look the same but for the chain of the pods' way out."""
+    return POD_EGRESS in observed.tables[NAT].chains
+
+
 def _leads_to_us(table: str, rule: Rule) -> bool:
     return any(isinstance(s, Jump | Goto) and is_our_chain(table, s.chain) for s in rule.statements)
 
 
 def _normalise(chain: Chain, skeleton: Table) -> Chain:
-    """Entries that many Services share one chain for come in no particular order: sorted, as the layout has them.
+    """Entries of many Services in one chain come in no particular order: sorted, as the layout has them.
 
-    Only while the skeleton's own rules of that chain are its last; if not, the chain differs and is to be rewritten.
+    Only while the skeleton's own rules of that chain are its last; if not, the chain differs and is to be
+    rewritten.
     """
     own = skeleton.chains.get(chain.name)
     if own is None:

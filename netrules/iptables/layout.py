@@ -1,15 +1,16 @@
 """Services as iptables chains, named and shaped as kube-proxy's, so that people's tools recognise them.
 
-Pure. Each Service port has its own chains (KUBE-SVC-…, one KUBE-SEP-… per endpoint, KUBE-EXT-… for what comes from
-outside, KUBE-SVL-… where a traffic policy narrows that) and one rule in each shared chain that leads to it, so a
-change rewrites only that Service's chains. Host ports and the pods' way out have chains that start with BERTH-.
+Pure. Each Service port has its own chains (KUBE-SVC-…, one KUBE-SEP-… per endpoint, KUBE-EXT-… for what comes
+from outside, KUBE-SVL-… where a traffic policy narrows that) and one rule in each shared chain that leads to
+it, so a change rewrites only that Service's chains. Host ports and the pods' way out have chains that start
+with BERTH-.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,6 +47,8 @@ from netrules.model import (
 from netrules.services import (
     Backend,
     Contribution,
+    Frontend,
+    FrontendKind,
     HostPortIntent,
     Intent,
     OwnChain,
@@ -121,6 +124,16 @@ class ChainLayout:
             case HostPortIntent():
                 return Contribution(frozenset(_host_port_pieces(intent)))
 
+    def endpoint_order(self, observed: Ruleset) -> Mapping[Frontend, tuple[Backend, ...]]:
+        nat = observed.tables.get(NAT)
+        chains = nat.chains if nat else {}
+        order: dict[Frontend, tuple[Backend, ...]] = {}
+        for name in (SERVICES, NODE_PORTS):
+            for rule in chains[name].rules if name in chains else ():
+                if frontend := _frontend_of(rule):
+                    order[frontend] = tuple(_reachable_backends(chains, rule))
+        return order
+
     def _nat_chains(self) -> tuple[Chain, ...]:
         return (
             Chain(MARK_MASQ, (_rule(SetMark(MASQUERADE_MARK)),)),
@@ -188,6 +201,28 @@ def _rule(*statements: Statement) -> Rule:
     return Rule(statements)
 
 
+def _frontend_of(rule: Rule) -> Frontend | None:
+    match rule.statements:
+        case (AddressMatch(field=Field.DESTINATION_ADDRESS, prefix=prefix), PortMatch() as port, Jump()):
+            address = prefix.split("/", 1)[0]
+            return Frontend(FrontendKind.SERVICE, address, port.protocol, port.port)
+        case (PortMatch() as port, Jump()):
+            return Frontend(FrontendKind.NODE_PORT, "", port.protocol, port.port)
+        case _:
+            return None
+
+
+def _reachable_backends(chains: Mapping[str, Chain], rule: Rule) -> Iterator[Backend]:
+    """The targets of a rule and of the chains it jumps to, in the order of the rules."""
+    for statement in rule.statements:
+        match statement:
+            case Dnat(address=address, port=port):
+                yield Backend(address, port)
+            case Jump(chain=name) if name.startswith(INTENT_PREFIXES) and name in chains:
+                for next_rule in chains[name].rules:
+                    yield from _reachable_backends(chains, next_rule)
+
+
 def build_chain_name(prefix: str, *parts: str) -> str:
     """The chain name as kube-proxy derives it: the prefix and 16 characters of a hash."""
     digest = hashlib.sha256("".join(parts).encode()).digest()
@@ -245,7 +280,9 @@ class _ServicePieces:
         if intent.external_endpoints is not None:
             yield from self._spread("KUBE-SVL-", (), intent.external_endpoints)
 
-    def _spread(self, prefix: str, guards: tuple[Rule, ...], endpoints: tuple[Backend, ...]) -> Iterator[Piece]:
+    def _spread(
+        self, prefix: str, guards: tuple[Rule, ...], endpoints: tuple[Backend, ...]
+    ) -> Iterator[Piece]:
         names = tuple(self._name("KUBE-SEP-", _target(backend)) for backend in endpoints)
         choices = tuple(
             _rule(Chance(remaining), Jump(name)) if remaining > 1 else _rule(Jump(name))
@@ -282,7 +319,11 @@ def host_prefix(address: str) -> str:
 
 
 def _target(backend: Backend) -> str:
-    return f"[{backend.address}]:{backend.port}" if ":" in backend.address else f"{backend.address}:{backend.port}"
+    return (
+        f"[{backend.address}]:{backend.port}"
+        if ":" in backend.address
+        else f"{backend.address}:{backend.port}"
+    )
 
 
 def _endpoint_chain(name: str, backend: Backend, protocol: Protocol) -> Chain:

@@ -1,8 +1,8 @@
 """Rules as iptables writes them, and back.
 
-Pure. `render_…` writes what `iptables-restore --noflush` reads; `parse_save` reads what `iptables-save` prints, in the
-same form, so that a rule survives the round trip. A line with anything outside our vocabulary becomes
-`Unrecognised`. See iptables(8) and iptables-extensions(8).
+Pure. `render_…` writes what `iptables-restore --noflush` reads; `parse_save` reads what `iptables-save`
+prints, in the same form, so that a rule survives the round trip. A line with anything outside our vocabulary
+becomes `Unrecognised`. See iptables(8) and iptables-extensions(8).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _RANK: Final = (
 """The order of matches in a rule of ours; the kernel keeps none."""
 
 
-# --- rendering -----------------------------------------------------------------------------------------------------
+# --- rendering ----------------------------------------------------------------------------------------------
 
 
 def render_transaction(transaction: Transaction) -> str:
@@ -80,7 +80,7 @@ def render_transaction(transaction: Transaction) -> str:
 
 
 def _declarations(operations: list[Operation]) -> Iterator[str]:
-    """Declaring a chain makes it if need be, and empties it; all come first, since rules and removals name chains."""
+    """Declaring a chain makes it if need be, and empties it; all come first, since rules name chains."""
     for operation in operations:
         match operation:
             case AddChain(chain=chain) | RewriteChain(chain=chain):
@@ -158,7 +158,7 @@ def _render(statement: Statement, family: Family) -> str:
     assert_never(statement)
 
 
-# --- parsing -------------------------------------------------------------------------------------------------------
+# --- parsing ------------------------------------------------------------------------------------------------
 
 
 def parse_save(text: str) -> Mapping[str, tuple[Rule, ...]]:

@@ -1,8 +1,8 @@
 """The nftables backend: our tables in the kernel, straight over netlink.
 
 Shell. Runs each exchange in a thread, because the kernel may keep a caller waiting for another one's commit.
-Called by the agent's proxy, one call at a time. What to write is `layout`'s matter, how it looks in bytes `encode`'s
-and `decode`'s.
+Called by the agent's proxy, one call at a time. What to write is `layout`'s matter, how it looks in bytes
+`encode`'s and `decode`'s.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 
 from netrules import netlink
+from netrules.diff import diff_rulesets
 from netrules.errors import RulesError, RulesUnsupported
 from netrules.model import Chain, Data, Family, Key, NamedSet, Rule, Ruleset, Table
 from netrules.netlink_socket import KernelError, NetlinkSocket
@@ -21,7 +23,8 @@ from netrules.nftables import decode, encode
 from netrules.nftables.layout import SETS, TABLE, FlatLayout, build_spread_chain
 from netrules.services import RulesetSettings
 from netrules.transaction import AddElements, DeleteElements, DeleteTable, Operation, Transaction
-from netrules.diff import diff_rulesets
+
+_T = TypeVar("_T")
 
 _PROBE_TABLE: Final = "berth-probe"
 _SPREAD_NAME: Final = re.compile(r"(node-port-)?spread-([1-9][0-9]{0,8})")
@@ -31,40 +34,63 @@ class NftablesBackend:
     def __init__(self, settings: RulesetSettings) -> None:
         self._family = settings.family
         self._layout = FlatLayout(settings)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"nftables-{settings.family.value}")
+        self._socket: NetlinkSocket | None = None
 
     @property
     def layout(self) -> FlatLayout:
         return self._layout
 
+    @property
+    def port_id(self) -> int:
+        """The netlink port that our own commits come from, 0 before the first: notifications carry it."""
+        return self._socket.port_id if self._socket else 0
+
     async def read(self) -> Ruleset:
-        return await asyncio.to_thread(self._read)
+        return await self._in_worker(self._read)
 
     async def apply(self, transaction: Transaction) -> None:
         if transaction:
-            await asyncio.to_thread(_commit, transaction)
+            await self._in_worker(lambda: self._commit(transaction))
 
     async def remove(self) -> None:
-        await asyncio.to_thread(self._remove)
+        await self._in_worker(self._remove)
 
     async def check_support(self) -> None:
-        """Raises RulesUnsupported, with the reason, when this kernel cannot hold the layout. Leaves nothing."""
-        await asyncio.to_thread(self._check_support)
+        """Raises RulesUnsupported, with the reason, when this kernel cannot hold the layout."""
+        await self._in_worker(self._check_support)
 
     def _check_support(self) -> None:
-        """The whole skeleton under another name, removed again in the same batch: committed, but never seen."""
+        """The whole skeleton under another name, removed again in the same batch: committed, never seen."""
         probe = _rename(self._layout.skeleton())
         build = diff_rulesets(Ruleset(self._family), probe)
         operations = (*build.operations, DeleteTable(_PROBE_TABLE))
         try:
-            _commit(Transaction(self._family, operations))
+            self._commit(Transaction(self._family, operations))
         except RulesError as error:
             raise RulesUnsupported(f"this kernel cannot hold our nftables rules: {error}") from error
+
+    async def _in_worker(self, work: Callable[[], _T]) -> _T:
+        """In a thread of our own: the shared ones may all hang, on somebody's dead mount for example."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    def _commit(self, transaction: Transaction) -> None:
+        batch = encode.encode_transaction(transaction)
+        self._socket = self._socket or NetlinkSocket()
+        try:
+            errors = self._socket.send_batch(batch.data, batch.last_sequence)
+        except RulesError:
+            self._socket.close()
+            self._socket = None
+            raise
+        if errors:
+            raise RulesError(_explain(errors[0], batch, transaction.family))
 
     def _remove(self) -> None:
         with NetlinkSocket() as socket:
             there = TABLE in _read_tables(socket, self._family)
         if there:
-            _commit(Transaction(self._family, (DeleteTable(TABLE),)))
+            self._commit(Transaction(self._family, (DeleteTable(TABLE),)))
 
     def _read(self) -> Ruleset:
         with NetlinkSocket() as socket:
@@ -78,7 +104,9 @@ class NftablesBackend:
     def _read_table(self, socket: NetlinkSocket) -> Table:
         family = self._family
         sets = {named.name: named for named in _read_sets(socket, family)}
-        elements = {name: _read_elements(socket, family, named) for name, named in sets.items() if named.fields}
+        elements = {
+            name: _read_elements(socket, family, named) for name, named in sets.items() if named.fields
+        }
         chains = self._with_rules(socket, _read_chains(socket, family))
         return Table(family, TABLE, chains, sets, elements)
 
@@ -133,15 +161,6 @@ def _read_elements(socket: NetlinkSocket, family: Family, named: NamedSet) -> di
     return elements
 
 
-def _commit(transaction: Transaction) -> None:
-    """Sends the transaction as one batch; the kernel asks for it again when another commit came in between."""
-    batch = encode.encode_transaction(transaction)
-    with NetlinkSocket() as socket:
-        errors = socket.send_batch(batch.data, batch.last_sequence)
-    if errors:
-        raise RulesError(_explain(errors[0], batch, transaction.family))
-
-
 def _explain(error: KernelError, batch: encode.Batch, family: Family) -> str:
     operation = batch.operation(error.sequence)
     what = _describe(operation) if operation else "the batch as a whole"
@@ -154,6 +173,7 @@ def _describe(operation: Operation) -> str:
         case AddElements(table=table, set=named, entries=entries):
             return f"{len(entries)} elements for set {table}/{named.name}, the first {entries[0][0]}"
         case DeleteElements(table=table, set=named, entries=entries):
-            return f"the removal of {len(entries)} elements from set {table}/{named.name}, the first {entries[0][0]}"
+            count = len(entries)
+            return f"the removal of {count} elements from {table}/{named.name}, the first {entries[0][0]}"
         case _:
             return repr(operation)

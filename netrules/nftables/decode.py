@@ -1,8 +1,8 @@
 """The kernel's nftables objects as values.
 
-Pure: takes payloads of dumped messages. Sets, elements and chains decode by themselves; a rule is recognised by its
-expressions among the rules that we could have written, and anything else comes back as `Unrecognised`, which differs
-from every wanted rule and so is repaired. Called by the backend when it reads what is there.
+Pure: takes payloads of dumped messages. Sets, elements and chains decode by themselves; a rule is recognised
+by its expressions among the rules that we could have written, and anything else comes back as `Unrecognised`,
+which differs from every wanted rule and so is repaired. Called by the backend when it reads what is there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from netrules.model import (
     Family,
     Field,
     Goto,
-    Hook,
     Jump,
     Key,
     NamedSet,
@@ -52,7 +51,7 @@ def parse_object(payload: bytes) -> dict[int, bytes]:
     return dict(parse_attributes(payload[_HEADER_BYTES:]))
 
 
-# --- chains and rules ----------------------------------------------------------------------------------------------
+# --- chains and rules ---------------------------------------------------------------------------------------
 
 
 def decode_chain(payload: bytes) -> tuple[str, Chain]:
@@ -62,7 +61,9 @@ def decode_chain(payload: bytes) -> tuple[str, Chain]:
     if hook := attributes.get(4):
         where = dict(parse_attributes(hook))
         priority = struct.unpack(">i", where[2])[0]
-        type = ChainType(parse_text(attributes[7])) if parse_text(attributes[7]) != "route" else ChainType.FILTER
+        type = (
+            ChainType(parse_text(attributes[7])) if parse_text(attributes[7]) != "route" else ChainType.FILTER
+        )
         attachment = Attachment(type, _HOOKS[parse_number(where[1])], priority)
     return parse_text(attributes[1]), Chain(parse_text(attributes[3]), (), attachment)
 
@@ -99,15 +100,19 @@ def _decode_comment(user_data: bytes) -> str:
     return parse_text(user_data[2 : 2 + user_data[1]])
 
 
-# --- sets and elements ---------------------------------------------------------------------------------------------
+# --- sets and elements --------------------------------------------------------------------------------------
 
 
 def decode_set(payload: bytes, known: Mapping[str, NamedSet], family: Family) -> NamedSet:
-    """The set by its name if it has the known type, else a set of that name with no fields, which is like no other."""
+    """The set of that name if it has the known type, else one with no fields, which is like no other."""
     attributes = parse_object(payload)
     name = parse_text(attributes[2])
     wanted = known.get(name)
-    if wanted and _kind(attributes) is wanted.kind and parse_number(attributes[4]) == key_type(wanted, family):
+    if (
+        wanted
+        and _kind(attributes) is wanted.kind
+        and parse_number(attributes[4]) == key_type(wanted, family)
+    ):
         return wanted
     return NamedSet(name, ())
 

@@ -1,8 +1,9 @@
 """Transactions as nftables netlink batches.
 
-Pure. One operation becomes one or more messages between a batch begin and a batch end; the kernel commits all or
-nothing. Element lists are cut so that no attribute passes netlink's 64 KiB. Called by the backend, which sends
-the bytes and maps errors back to operations by sequence number. Numbers are those of linux/netfilter/nf_tables.h.
+Pure. One operation becomes one or more messages between a batch begin and a batch end; the kernel commits all
+or nothing. Element lists are cut so that no attribute passes netlink's 64 KiB. Called by the backend, which
+sends the bytes and maps errors back to operations by sequence number. Numbers are those of
+linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -141,9 +142,9 @@ def _encode(operation: Operation, family: Family) -> Iterator[_Encoded]:
         case DeleteSet(table=table, set=name):
             yield DELETE_SET, NLM_F_REQUEST, text(1, table) + text(2, name)
         case AddElements(table=table, set=named, entries=entries):
-            yield from _encode_elements(NEW_ELEMENTS, _CREATE, table, named, entries, _element(named, family))
+            yield from _encode_elements(NEW_ELEMENTS, _CREATE, table, named, entries, _element_encoder(named))
         case DeleteElements(table=table, set=named, entries=entries):
-            keys = _element_key(named, family)
+            keys = _key_encoder(named)
             yield from _encode_elements(DELETE_ELEMENTS, NLM_F_REQUEST, table, named, entries, keys)
         case _:
             assert_never(operation)
@@ -210,7 +211,12 @@ def _field_size(family: Family) -> Callable[[Field], int]:
 
 
 def _encode_elements(
-    message: int, flags: int, table: str, named: NamedSet, entries: Entries, encode: Callable[[Key, Data], bytes]
+    message: int,
+    flags: int,
+    table: str,
+    named: NamedSet,
+    entries: Entries,
+    encode: Callable[[Key, Data], bytes],
 ) -> Iterator[_Encoded]:
     names = text(1, table) + text(2, named.name)
     for start in range(0, len(entries), _ELEMENTS_PER_MESSAGE):
@@ -218,17 +224,17 @@ def _encode_elements(
         yield message, flags, names + nested(3, *(encode(key, data) for key, data in some))
 
 
-def _element_key(named: NamedSet, family: Family) -> Callable[[Key, Data], bytes]:
+def _key_encoder(named: NamedSet) -> Callable[[Key, Data], bytes]:
     parts = tuple(map(_part_encoder, named.fields))
 
-    def encode(key: Key, data: Data) -> bytes:
+    def encode(key: Key, _data: Data) -> bytes:
         packed = b"".join([part(value) for part, value in zip(parts, key, strict=True)])
         return nested(1, nested(1, attribute(1, packed)))
 
     return encode
 
 
-def _element(named: NamedSet, family: Family) -> Callable[[Key, Data], bytes]:
+def _element_encoder(named: NamedSet) -> Callable[[Key, Data], bytes]:
     parts = tuple(map(_part_encoder, named.fields))
 
     def encode(key: Key, data: Data) -> bytes:

@@ -1,8 +1,8 @@
 """Rules as the kernel's nftables expressions, and back by recognition.
 
-Pure. Each statement compiles to a fixed sequence of expressions over registers, with exactly the attributes that
-the kernel's own dump shows, so that what was written and what is read compare equal. Numbers are those of
-linux/netfilter/nf_tables.h. Registers are the 32-bit ones, written as the kernel prints them.
+Pure. Each statement compiles to a fixed sequence of expressions over registers, with exactly the attributes
+that the kernel's own dump shows, so that what was written and what is read compare equal. Numbers are those
+of linux/netfilter/nf_tables.h. Registers are the 32-bit ones, written as the kernel prints them.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ _DATA_VALUE, _DATA_VERDICT = 1, 2
 
 
 def _register(word: int) -> int:
-    """The number of the 32-bit register `word` as the kernel prints it: every fourth by its old 128-bit name."""
+    """The 32-bit register `word` by the number the kernel prints: every fourth by its old 128-bit name."""
     return 1 + word // 4 if word % 4 == 0 else 8 + word
 
 

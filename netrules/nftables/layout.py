@@ -1,17 +1,18 @@
 """The FLAT nftables layout: no chain per Service, every Service a handful of map and set elements.
 
-Pure. One table `berth` per IP family. A new connection is looked up once by destination in a verdict map, which
-names the chain for the Service's number of endpoints; that chain draws a number below it and finds the endpoint in
-a second map. So a packet's cost doesn't grow with the number of Services, and a change is a few elements.
+Pure. One table `berth` per IP family. A new connection is looked up once by destination in a verdict map,
+which names the chain for the Service's number of endpoints; that chain draws a number below it and finds the
+endpoint in a second map. So a packet's cost doesn't grow with the number of Services, and a change is a few
+elements.
 
-    services            daddr . protocol . dport         -> goto spread-K
-    endpoints           n . daddr . protocol . dport     -> address . port       (n < K)
-    node-ports          protocol . dport                 -> goto node-port-spread-K
-    node-port-endpoints n . protocol . dport             -> address . port
-    unreachable-…       external address or node port without endpoints -> reject or drop
-    masquerade-…        external address or node port whose clients are masqueraded
-    cluster-ips         whatever still goes to one of these after DNAT is rejected (unknown port, no endpoints)
-    hairpin             a . a for endpoints of this node: a pod that reached itself is masqueraded
+    services             daddr . protocol . dport      -> goto spread-K
+    endpoints            n . daddr . protocol . dport  -> address . port        (n < K)
+    node-ports           protocol . dport              -> goto node-port-spread-K
+    node-port-endpoints  n . protocol . dport          -> address . port
+    unreachable-…        external address or node port without endpoints -> reject or drop
+    masquerade-…         external address or node port whose clients are masqueraded
+    cluster-ips          what still goes to one of these after DNAT is rejected (unknown port, no endpoints)
+    hairpin              a . a for endpoints of this node: a pod that reached itself is masqueraded
     host-ports, any-host-ports   host ports of pods, with and without an address of their own
 
 Masquerading is decided before DNAT and carried to postrouting in the packet mark, as kube-proxy does.
@@ -19,7 +20,7 @@ Masquerading is decided before DNAT and carried to postrouting in the packet mar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +46,7 @@ from netrules.model import (
     MarkMatch,
     Masquerade,
     NamedSet,
+    Protocol,
     Reject,
     Rule,
     Ruleset,
@@ -60,6 +62,8 @@ from netrules.services import (
     Backend,
     Contribution,
     Element,
+    Frontend,
+    FrontendKind,
     HostPortIntent,
     Intent,
     OwnChain,
@@ -133,6 +137,17 @@ class FlatLayout:
                     frozenset(_host_port_elements(intent)), frozenset(_hairpin((intent.backend,)))
                 )
 
+    def endpoint_order(self, observed: Ruleset) -> Mapping[Frontend, tuple[Backend, ...]]:
+        table = observed.tables.get(TABLE)
+        if table is None:
+            return {}
+        found: dict[Frontend, dict[int, Backend]] = {}
+        for named in (ENDPOINTS, NODE_PORT_ENDPOINTS):
+            for (index, *where), data in table.elements.get(named.name, {}).items():
+                if isinstance(data, tuple):
+                    found.setdefault(_frontend_of(where), {})[int(index)] = Backend(*data)
+        return {frontend: tuple(b for _, b in sorted(places.items())) for frontend, places in found.items()}
+
     def _dispatch_chains(self) -> tuple[Chain, ...]:
         settings = self.settings
         mark_outsiders = Rule(
@@ -191,6 +206,12 @@ class FlatLayout:
         return (marked, hairpin, *build_egress_rules(self.settings))
 
 
+def _frontend_of(where: list[str | int]) -> Frontend:
+    *address, protocol, port = where
+    kind = FrontendKind.SERVICE if address else FrontendKind.NODE_PORT
+    return Frontend(kind, str(address[0]) if address else "", Protocol(int(protocol)), int(port))
+
+
 def build_egress_rules(settings: RulesetSettings) -> tuple[Rule, ...]:
     """Pods that reach out of the cluster do so with the node's address; multicast stays as it is."""
     inside = (*settings.cluster_cidrs, settings.family.multicast)
@@ -231,7 +252,9 @@ def _service_elements(intent: ServiceIntent) -> Iterator[Element]:
         yield from _node_port_elements(intent)
 
 
-def _address_elements(intent: ServiceIntent, address: str, endpoints: tuple[Backend, ...]) -> Iterator[Element]:
+def _address_elements(
+    intent: ServiceIntent, address: str, endpoints: tuple[Backend, ...]
+) -> Iterator[Element]:
     frontend = (address, intent.protocol, intent.port)
     if endpoints:
         yield _element(SERVICES, frontend, Goto(f"spread-{len(endpoints)}"))

@@ -1,4 +1,4 @@
-"""Fixtures of the tests against whole clusters: server and agents in a lab, one set per test run, made when first used.
+"""Fixtures of the tests against whole clusters: server and agents in labs, made when first used.
 
 Tests share a cluster and keep apart by namespaces of their own; a test that kills or cuts something puts it
 right again.

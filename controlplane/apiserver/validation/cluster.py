@@ -152,9 +152,8 @@ def check_lease(lease: Mapping[str, Any]) -> Iterator[Cause]:
 def check_event(event: Mapping[str, Any]) -> Iterator[Cause]:
     """An event lies in the namespace of its object, or in default for an object that has none."""
     regarding = event.get("involvedObject", {}).get("namespace", "")
-    if event.get("metadata", {}).get("namespace", "") != (regarding or "default") and (
-        regarding or event.get("metadata", {}).get("namespace") != "kube-system"
-    ):
+    allowed = (regarding,) if regarding else ("default", "kube-system")
+    if event.get("metadata", {}).get("namespace", "") not in allowed:
         yield invalid("involvedObject.namespace", regarding, "does not match event.namespace")
 
 

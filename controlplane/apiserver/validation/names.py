@@ -65,7 +65,8 @@ def check_qualified_name(text: str) -> tuple[str, ...]:
     if "/" in prefix:
         (rule,) = _check_pattern("/", _QUALIFIED, _QUALIFIED_RULE, "MyName", "my.name", "123-abc")
         return (
-            f"a qualified name {rule} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+            f"a qualified name {rule} with an optional DNS subdomain prefix and '/' "
+            "(e.g. 'example.com/MyName')",
         )
     problems: list[str] = []
     if slash:

@@ -47,14 +47,15 @@ def check_service(service: Mapping[str, Any]) -> Iterator[Cause]:
 
 
 def check_service_update(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[Cause]:
-    """Changes of a Service that may not happen: a cluster IP stays while the Service has one."""
+    """Changes of a Service that may not happen: a cluster IP stays while the Service has one.
+
+    An update that leaves it out gets the old one back from allocation.
+    """
     after, before = new.get("spec", {}), old.get("spec", {})
     if "ExternalName" in (after.get("type"), before.get("type")):
         return
     had, has = _cluster_addresses(before), _cluster_addresses(after)
-    if had and not has:
-        yield invalid("spec.clusterIPs[0]", has, "primary clusterIP can not be unset")
-    elif had and has[0] != had[0]:
+    if had and has and has[0] != had[0]:
         yield invalid("spec.clusterIPs[0]", has, "may not change once set")
 
 

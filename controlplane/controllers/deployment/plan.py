@@ -13,15 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from controlplane.controllers.actions import (
-    Action,
-    Create,
-    Delete,
-    MergePatch,
-    Note,
-    Plan,
-    build_reference,
-)
+from controlplane.controllers.actions import Action, Create, Delete, MergePatch, Plan
 from controlplane.controllers.claim import build_claim_actions, compute_claim
 from controlplane.controllers.deployment.revisions import (
     REVISION_ANNOTATION,
@@ -48,7 +40,9 @@ from controlplane.controllers.deployment.status import (
     write_status,
 )
 from controlplane.controllers.pod_state import is_pod_finished
+from controlplane.notes import Note
 from kubeapi.apps import Deployment, ReplicaSet
+from kubeapi.event_records import build_reference
 from kubeapi.meta import LabelSelector, ObjectKey
 from kubeapi.pod import Pod
 from kubeapi.resources import DEPLOYMENTS, REPLICA_SETS
@@ -176,9 +170,10 @@ def _plan_patches(
     patches = []
     for each in (*((new,) if new else ()), *old):
         size = sizes.get(each.metadata.name)
+        resized = size is not None and size != each.spec.replicas
         annotations = build_size_annotations(deployment) if size is not None else {}
-        spec: dict[str, Any] = {} if size in (None, each.spec.replicas) else {"replicas": size}
-        if each is new:
+        spec: dict[str, Any] = {"replicas": size} if resized else {}
+        if new is not None and each is new:
             annotations |= build_revision_annotations(deployment, new, revision)
             if each.spec.min_ready_seconds != deployment.spec.min_ready_seconds:
                 spec["minReadySeconds"] = deployment.spec.min_ready_seconds
@@ -210,7 +205,7 @@ def _build_scaling_note(deployment: Deployment, name: str, before: int, after: i
         return None
     direction = "up" if after > before else "down"
     said = f"Scaled {direction} replica set {name} from {before} to {after}"
-    return Note(build_reference(deployment), "ScalingReplicaSet", said)
+    return Note(build_reference(DEPLOYMENTS, deployment), "ScalingReplicaSet", said)
 
 
 def _plan_revision(deployment: Deployment, revision: int | None) -> tuple[Action, ...]:

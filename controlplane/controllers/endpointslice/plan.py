@@ -148,7 +148,7 @@ def _plan_rewrite(
     body: dict[str, Any] = {}
     if layout.ports != slice_.ports:
         body["ports"] = [_write_port(port) for port in layout.ports]
-    changed = {endpoint for endpoint in map(_freeze, slice_.endpoints)} ^ set(map(_freeze, layout.endpoints))
+    changed = set(map(_freeze, slice_.endpoints)) ^ set(map(_freeze, layout.endpoints))
     if changed:
         body["endpoints"] = [_write_endpoint(endpoint) for endpoint in layout.endpoints]
     metadata: dict[str, Any] = {}

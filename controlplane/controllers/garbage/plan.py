@@ -109,7 +109,8 @@ def _build_deletion(observed: ObservedObject, *, foreground: bool) -> Delete:
         policy = "Orphan"
     else:
         policy = "Foreground" if foreground or FOREGROUND in finalizers else "Background"
-    return Delete(observed.resource, observed.object.key, observed.object.metadata.uid, policy)
+    meta = observed.object.metadata
+    return Delete(observed.resource, observed.object.key, meta.uid, policy, meta.resource_version)
 
 
 def _build_finalizer_removal(observed: ObservedObject, finalizer: str) -> MergePatch:

@@ -18,8 +18,8 @@ SERVICE_ACCOUNT_NAME: Final = "default"
 ROOT_CA_NAME: Final = "kube-root-ca.crt"
 _ROOT_CA_KEY: Final = "ca.crt"
 _DESCRIPTION: Final = (
-    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the "
-    "internal service IP or kubernetes.default.svc."
+    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such "
+    "as the internal service IP or kubernetes.default.svc."
 )
 
 

@@ -13,10 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
-from controlplane.controllers.actions import Action, MergePatch, Note, Plan, StrategicPatch, build_reference
+from controlplane.controllers.actions import Action, MergePatch, Plan, StrategicPatch
 from controlplane.controllers.conditions import get_condition
 from controlplane.controllers.pod_state import is_pod_ready
+from controlplane.notes import Note
 from kubeapi.core import Node, Taint
+from kubeapi.event_records import EventType, build_reference
 from kubeapi.meta import format_time
 from kubeapi.pod import Pod
 from kubeapi.resources import NODES, PODS
@@ -80,7 +82,7 @@ def _plan_unknown(node: Node, now: datetime) -> tuple[Action, ...]:
         "status": {"conditions": written},
     }
     said = f"Node {node.metadata.name} status is now: NodeNotReady"
-    note = Note(build_reference(node), "NodeNotReady", said)
+    note = Note(build_reference(NODES, node), "NodeNotReady", said)
     return (StrategicPatch(NODES, node.key, body, subresource="status", note=note),)
 
 
@@ -131,7 +133,7 @@ def _plan_pods_not_ready(observed: ObservedNode, now: datetime) -> tuple[Action,
             pod.key,
             body,
             subresource="status",
-            note=Note(build_reference(pod), "NodeNotReady", "Node is not ready", "Warning"),
+            note=Note(build_reference(PODS, pod), "NodeNotReady", "Node is not ready", EventType.WARNING),
         )
         for pod in observed.pods
         if is_pod_ready(pod)

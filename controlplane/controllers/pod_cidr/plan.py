@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from controlplane.controllers.actions import Announce, MergePatch, Note, Plan, build_reference
+from controlplane.controllers.actions import Announce, MergePatch, Plan
+from controlplane.notes import Note
 from kubeapi.core import Node
+from kubeapi.event_records import EventType, build_reference
 from kubeapi.resources import NODES
 
 Network = IPv4Network | IPv6Network
@@ -40,7 +42,9 @@ def plan_pod_cidr(observed: ObservedCIDRs, cluster_cidr: Network, mask_size: int
         said = (
             f"No free /{mask_size} is left in the cluster CIDR {cluster_cidr} for node {node.metadata.name}"
         )
-        return Plan((Announce(Note(build_reference(node), "CIDRNotAvailable", said, "Warning")),))
+        return Plan(
+            (Announce(Note(build_reference(NODES, node), "CIDRNotAvailable", said, EventType.WARNING)),)
+        )
     # The UID makes it conditional: another node that has taken the name must not get this one's subnet.
     body = {"metadata": {"uid": node.metadata.uid}, "spec": {"podCIDR": str(free), "podCIDRs": [str(free)]}}
     return Plan((MergePatch(NODES, node.key, body),))
@@ -48,7 +52,8 @@ def plan_pod_cidr(observed: ObservedCIDRs, cluster_cidr: Network, mask_size: int
 
 def choose_free_subnet(cluster_cidr: Network, mask_size: int, taken: Iterable[str]) -> Network | None:
     """The lowest subnet that overlaps nothing that is taken; CIDRs that can't be read are passed over."""
-    occupied = sorted(filter(None, map(_parse, taken)), key=lambda each: int(each.network_address))
+    networks = [network for network in map(_parse, taken) if network is not None]
+    occupied = sorted(networks, key=lambda each: int(each.network_address))
     step = 1 << (cluster_cidr.max_prefixlen - mask_size)
     first = int(cluster_cidr.network_address)
     end = first + cluster_cidr.num_addresses

@@ -13,22 +13,16 @@ from typing import Any, Final
 
 import msgspec
 
-from controlplane.controllers.actions import (
-    Action,
-    Create,
-    Delete,
-    MergePatch,
-    Note,
-    Plan,
-    build_reference,
-)
+from controlplane.controllers.actions import Action, Create, Delete, MergePatch, Plan
 from controlplane.controllers.claim import build_claim_actions, compute_claim
 from controlplane.controllers.conditions import remove_condition, set_condition
 from controlplane.controllers.names import choose_names
 from controlplane.controllers.pod_state import is_pod_active, is_pod_ready, seconds_until_available
 from controlplane.controllers.replicaset.deletion_order import order_for_deletion
 from controlplane.controllers.template import build_pod_document, parse_template
+from controlplane.notes import Note
 from kubeapi.apps import ReplicaSet, ReplicaSetStatus
+from kubeapi.event_records import build_reference
 from kubeapi.meta import Condition, ObjectKey
 from kubeapi.pod import Pod
 from kubeapi.resources import PODS, REPLICA_SETS
@@ -86,7 +80,7 @@ def _plan_creations(observed: ObservedReplicaSet, count: int, now: datetime) -> 
             PODS,
             ObjectKey(owner.metadata.namespace, name),
             build_pod_document(owner, owner.spec.template, name),
-            Note(build_reference(owner), "SuccessfulCreate", f"Created pod: {name}"),
+            Note(build_reference(REPLICA_SETS, owner), "SuccessfulCreate", f"Created pod: {name}"),
             failure_reason="FailedCreate",
         )
         for name in choose_names(owner.metadata.name, seed, count, taken)
@@ -94,7 +88,7 @@ def _plan_creations(observed: ObservedReplicaSet, count: int, now: datetime) -> 
 
 
 def _build_deletion(owner: ReplicaSet, pod: Pod) -> Delete:
-    note = Note(build_reference(owner), "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
+    note = Note(build_reference(REPLICA_SETS, owner), "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
     return Delete(PODS, pod.key, pod.metadata.uid, note=note)
 
 

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class RuntimeServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Pod sandboxes, containers, their streams and their statistics. Removing or stopping what is no longer there
+    succeeds; calls on one object may be repeated safely.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -212,214 +214,252 @@ class RuntimeServiceStub:
 
 
 class RuntimeServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Pod sandboxes, containers, their streams and their statistics. Removing or stopping what is no longer there
+    succeeds; calls on one object may be repeated safely.
+    """
 
     def Version(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Says which runtime answers and which version of this interface it speaks.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RunPodSandbox(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes a pod's sandbox (namespaces, cgroup, network, pause process) and leaves it ready; returns when the
+        network is up.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopPodSandbox(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Kills what still runs in the sandbox and takes its network down; the sandbox stays listed as not ready.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemovePodSandbox(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes the sandbox with all its containers, running ones included.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PodSandboxStatus(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells the state and the addresses of one sandbox; NOT_FOUND if there is none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPodSandbox(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the sandboxes that pass the filter, ready or not.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamPodSandboxes(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The same list in several messages, for nodes whose list outgrows one.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateContainer(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Prepares a container in a ready sandbox, from an image that is already present; nothing runs yet.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartContainer(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Runs the process of a created container.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopContainer(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Sends the stop signal, waits as long as the request allows, then kills; returns when the process is gone.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveContainer(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes a container, killing it first if it runs.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListContainers(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the containers that pass the filter, in every state.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamContainers(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The same list in several messages.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ContainerStatus(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells the whole state of one container; NOT_FOUND if there is none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateContainerResources(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the cgroup limits of a container while it lives.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReopenContainerLog(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes the runtime open the container's log path anew, after the file was rotated away.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExecSync(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Runs a command in a container, waits for its end and returns what it wrote; for probes and hooks.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Exec(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Prepares a command with live streams and returns the URL where they are served.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Attach(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Prepares live streams to a container's main process and returns their URL.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PortForward(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Prepares a tunnel to ports inside a sandbox's network and returns its URL.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ContainerStats(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Measures one running container.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListContainerStats(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Measures the running containers that pass the filter.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamContainerStats(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The same measurements in several messages.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PodSandboxStats(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Measures one sandbox with its containers.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPodSandboxStats(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Measures the sandboxes that pass the filter.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamPodSandboxStats(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The same measurements in several messages.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRuntimeConfig(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells the runtime what the node learned after start, which today is the pod CIDR.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Says whether the runtime and its network are ready, and what its handlers can do.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckpointContainer(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Freezes a container's state into an archive.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetContainerEvents(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Streams what happens to containers from now on; it may miss events, so lists stay the truth.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMetricDescriptors(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Names the metrics that ListPodSandboxMetrics can return; fixed while the runtime lives.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPodSandboxMetrics(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns the metrics of every sandbox and its containers.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamPodSandboxMetrics(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The same metrics in several messages.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RuntimeConfig(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells how the runtime is configured where the node must agree with it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePodSandboxResources(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Informs the runtime that a pod's total limits changed; the node has already set the cgroup.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -611,7 +651,9 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RuntimeService:
-    """Missing associated documentation comment in .proto file."""
+    """Pod sandboxes, containers, their streams and their statistics. Removing or stopping what is no longer there
+    succeeds; calls on one object may be repeated safely.
+    """
 
     @staticmethod
     def Version(request,
@@ -1560,7 +1602,8 @@ class RuntimeService:
 
 
 class ImageServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Images in the runtime's store. It may be served on an endpoint of its own.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -1601,40 +1644,47 @@ class ImageServiceStub:
 
 
 class ImageServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Images in the runtime's store. It may be served on an endpoint of its own.
+    """
 
     def ListImages(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the images of the store.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamImages(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The same list in several messages.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImageStatus(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells about one image; an image that isn't there is an empty answer, not an error.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PullImage(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Fetches an image from its registry and returns the reference to use for containers.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveImage(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes an image; containers that use it keep running.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImageFsInfo(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells how full the file systems are that hold images and writable layers.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -1681,7 +1731,8 @@ def add_ImageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ImageService:
-    """Missing associated documentation comment in .proto file."""
+    """Images in the runtime's store. It may be served on an endpoint of its own.
+    """
 
     @staticmethod
     def ListImages(request,

@@ -195,7 +195,9 @@ async def test_watch_misses_nothing_under_concurrent_writes(storage: Storage) ->
         for n in range(20):
             await storage.create(f"{PODS}{lane}/{n}", b"")
 
-    changes, *_ = await asyncio.gather(take(storage, PODS, start, 200), *(write(lane) for lane in range(10)))
+    watching = asyncio.ensure_future(take(storage, PODS, start, 200))
+    await asyncio.gather(*(write(lane) for lane in range(10)))
+    changes = await watching
     assert [change.revision for change in changes] == list(range(start + 1, start + 201))
 
 

@@ -1,0 +1,52 @@
+"""What the node remembers of a pod across restarts.
+
+Pure. Written by the pod lanes whenever it changes, read once at start: without an API server the agent goes
+on from here. What runs is not in it; the runtime shows that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kubeapi.pod import Pod
+
+FORMAT_VERSION: Final = 1
+
+
+class PodRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pod that was admitted or rejected here; times in seconds since the epoch.
+
+    `pod` holds the status as last computed. `terminating_since`: when the end was first seen, from which the
+    grace period counts. `gone`: no source wants it any more. `rejection`: reason and message of a refused or
+    failed pod.
+    """
+
+    version: int = FORMAT_VERSION
+    pod: Pod
+    start_time: float
+    terminating_since: float | None = None
+    gone: bool = False
+    rejection: tuple[str, str] | None = None
+
+
+class RecordError(Exception):
+    """The bytes are no record this version can read."""
+
+
+def encode_record(record: PodRecord) -> bytes:
+    return msgspec.json.encode(record)
+
+
+def decode_record(data: bytes) -> PodRecord:
+    """The record; raises RecordError."""
+    try:
+        record = msgspec.json.decode(data, type=PodRecord)
+    except msgspec.MsgspecError as error:
+        raise RecordError(f"no pod record: {error}") from error
+    if record.version != FORMAT_VERSION:
+        raise RecordError(f"a pod record of version {record.version}, but this agent reads {FORMAT_VERSION}")
+    if not record.pod.metadata.uid:
+        raise RecordError("a pod record without a uid")
+    return record

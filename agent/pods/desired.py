@@ -1,0 +1,98 @@
+"""How the sources' view of a pod, and what the node remembers of it, become a goal.
+
+Pure. Called by the lanes at each look. `PodRecord` is the memory: it decides nothing here but since when
+things hold.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from agent.checkpoint.records import PodRecord
+from agent.pods.conditions import OWN_TYPES
+from agent.pods.goal import Ending, PodGoal, Termination
+from agent.pods.lifecycle import TERMINAL_PHASES
+from agent.runtime.values import CONTAINER_NAME_LABEL, RuntimeContainer, RuntimeSandbox
+from kubeapi.meta import ObjectMeta
+from kubeapi.pod import Container, Pod, PodSpec, PodStatus
+
+_DEADLINE_REASON: Final = "DeadlineExceeded"
+_DEADLINE_MESSAGE: Final = "Pod was active on the node longer than the specified deadline"
+_MINIMUM_GRACE: Final = 1
+_DEFAULT_GRACE: Final = 30
+
+
+def compute_goal(record: PodRecord, now: float) -> PodGoal:
+    """The pod, and its end if it has to end; `since` counts from `terminating_since` where that is known."""
+    pod = record.pod
+    since = record.terminating_since if record.terminating_since is not None else now
+    return PodGoal(pod, _compute_termination(record, since, now), record.start_time)
+
+
+def _compute_termination(record: PodRecord, since: float, now: float) -> Termination | None:
+    pod = record.pod
+    if record.gone:
+        return Termination(Ending.GONE, since, _choose_grace(pod))
+    if pod.metadata.deletion_timestamp is not None:
+        return Termination(Ending.DELETED, since, _choose_grace(pod))
+    if record.rejection is not None:
+        reason, message = record.rejection
+        return Termination(Ending.FAILED, since, _choose_grace(pod), reason, message)
+    if is_past_deadline(record, now):
+        return Termination(Ending.FAILED, since, _choose_grace(pod), _DEADLINE_REASON, _DEADLINE_MESSAGE)
+    return None
+
+
+def _choose_grace(pod: Pod) -> int:
+    asked = pod.metadata.deletion_grace_period_seconds
+    seconds = pod.spec.termination_grace_period_seconds if asked is None else asked
+    return max(seconds, _MINIMUM_GRACE)
+
+
+def compute_deadline(record: PodRecord) -> float | None:
+    """When the pod has been active for too long, in seconds since the epoch."""
+    seconds = record.pod.spec.active_deadline_seconds
+    if seconds is None or record.pod.status.phase in TERMINAL_PHASES:
+        return None
+    return record.start_time + seconds
+
+
+def is_past_deadline(record: PodRecord, now: float) -> bool:
+    deadline = compute_deadline(record)
+    return deadline is not None and now >= deadline
+
+
+def merge_status(known: PodStatus, from_api: PodStatus) -> PodStatus:
+    """Our own status goes on, with the conditions that others set as the API has them now."""
+    own = [condition for condition in known.conditions if condition.type in OWN_TYPES]
+    others = [condition for condition in from_api.conditions if condition.type not in OWN_TYPES]
+    phase = from_api.phase if from_api.phase in TERMINAL_PHASES else known.phase
+    return msgspec.structs.replace(known, conditions=(*own, *others), phase=phase)
+
+
+def was_admitted(pod: Pod) -> bool:
+    """Whether an agent has had this pod before: it wrote a start time."""
+    return pod.status.start_time is not None or pod.status.phase in TERMINAL_PHASES
+
+
+def build_orphan(
+    sandboxes: tuple[RuntimeSandbox, ...], containers: tuple[RuntimeContainer, ...]
+) -> Pod | None:
+    """A pod that only the runtime knows, as far as its labels tell; None when nothing tells its name."""
+    if not sandboxes:
+        return None
+    first = sandboxes[0]
+    names = dict.fromkeys(
+        container.labels.get(CONTAINER_NAME_LABEL, container.name) for container in containers
+    )
+    return Pod(
+        api_version="v1",
+        kind="Pod",
+        metadata=ObjectMeta(name=first.pod_name, namespace=first.pod_namespace, uid=first.pod_uid),
+        spec=PodSpec(
+            containers=tuple(Container(name=name) for name in names),
+            termination_grace_period_seconds=max(graces, default=_DEFAULT_GRACE),
+        ),
+    )

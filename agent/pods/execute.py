@@ -1,0 +1,287 @@
+"""Carries out one action for a pod.
+
+IO through ports only: runtime, images, volumes, configuration, files, API. Called by the lanes, one call for
+each action; decides nothing about when. Returns what the lane is to remember; raises RuntimeServiceError,
+Unavailable, KubeAPIError or OSError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from agent.pods.actions import (
+    Action,
+    CreateContainer,
+    DeletePod,
+    EnsureImage,
+    PrepareVolumes,
+    RefreshVolumes,
+    RemoveContainer,
+    RemovePodFiles,
+    RemovePodSandbox,
+    RemoveVolumes,
+    RunPodSandbox,
+    RunPostStartHook,
+    RunPreStopHook,
+    StartContainer,
+    StopContainer,
+    StopPodSandbox,
+)
+from agent.pods.container_config import ContainerInputs, ContainerMount, build_container_config
+from agent.pods.environment import (
+    CONFIG_ERROR,
+    EnvironmentFacts,
+    compute_environment,
+    expand,
+    list_references,
+)
+from agent.pods.goal import find_container
+from agent.pods.hooks import HookRunner
+from agent.pods.observed import ObservedPod
+from agent.pods.outcomes import ActionResult, HookFailed, ImageEnsured, VolumesPrepared
+from agent.pods.pod_api import PodApi
+from agent.pods.pod_files import ContainerFiles, PodFiles
+from agent.pods.ports import (
+    ConfigSource,
+    ContainerID,
+    HostVolume,
+    ImageSource,
+    ProbeTarget,
+    Unavailable,
+    VolumeSource,
+)
+from agent.pods.progress import Progress
+from agent.pods.sandbox_config import PodEnvironment, build_log_directory, build_sandbox_config
+from agent.pods.status_writer import StatusWriter
+from agent.runtime.service import RuntimeService
+from agent.volumes.sub_path import SubPathRefused
+from kubeapi.core import Service
+from kubeapi.meta import QuantityText
+from kubeapi.pod import Container, LifecycleHandler, Pod, VolumeMount
+
+_CONFIG_SECONDS: Final = 10.0
+_VOLUME_SECONDS: Final = 60.0
+_IMAGE_SECONDS: Final = 3600.0
+_FLUSH_SECONDS: Final = 10.0
+_POST_START_SECONDS: Final = 600.0
+_TERMINATION_FALLBACK: Final = "/dev/termination-log"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """What variables may say of the node; services as last seen."""
+
+    host_ips: tuple[str, ...]
+    services: tuple[Service, ...]
+    allocatable: Mapping[str, QuantityText]
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """The pod an action is for, as its lane saw it when it planned."""
+
+    pod: Pod
+    observed: ObservedPod
+    progress: Progress
+    pod_ips: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    runtime: RuntimeService
+    images: ImageSource
+    volumes: VolumeSource
+    config: ConfigSource
+    files: PodFiles
+    hooks: HookRunner
+    api: PodApi
+    status_writer: StatusWriter
+    environment: PodEnvironment
+    read_node: Callable[[], NodeView]
+    now: Callable[[], float]
+
+    async def execute(self, action: Action, view: PodView) -> ActionResult:
+        """Does it, or raises."""
+        match action:
+            case PrepareVolumes() | RefreshVolumes() | RemoveVolumes():
+                return await self._do_volumes(action, view.pod)
+            case RunPodSandbox():
+                await self.files.prepare_pod(view.pod)
+                config = build_sandbox_config(view.pod, action.attempt, self.environment)
+                await self.runtime.run_pod_sandbox(config, view.pod.spec.runtime_class_name or "")
+            case StopPodSandbox():
+                await self.runtime.stop_pod_sandbox(action.sandbox_id)
+            case RemovePodSandbox():
+                await self.runtime.remove_pod_sandbox(action.sandbox_id)
+            case EnsureImage():
+                return await self._ensure_image(action, view.pod)
+            case CreateContainer():
+                await self._create_container(action, view)
+            case StartContainer():
+                await self.runtime.start_container(action.container_id)
+            case StopContainer():
+                remaining = max(0, round(action.kill_at - self.now()))
+                await self.runtime.stop_container(action.container_id, remaining)
+            case RemoveContainer():
+                await self._remove_container(action, view)
+            case RunPreStopHook() | RunPostStartHook():
+                return await self._run_hook(action, view)
+            case RemovePodFiles():
+                await self.files.remove_pod(view.pod)
+            case DeletePod():
+                await self._delete_pod(view.pod)
+            case _:
+                assert_never(action)
+        return None
+
+    async def _do_volumes(
+        self, action: PrepareVolumes | RefreshVolumes | RemoveVolumes, pod: Pod
+    ) -> ActionResult:
+        async with asyncio.timeout(_VOLUME_SECONDS):
+            match action:
+                case PrepareVolumes():
+                    return VolumesPrepared(await self.volumes.prepare_volumes(pod))
+                case RefreshVolumes():
+                    await self.volumes.refresh_volumes(pod)
+                case RemoveVolumes():
+                    await self.volumes.remove_volumes(pod.uid)
+        return None
+
+    async def _ensure_image(self, action: EnsureImage, pod: Pod) -> ImageEnsured:
+        async with asyncio.timeout(_IMAGE_SECONDS):
+            return ImageEnsured(await self.images.ensure_image(pod, _find(pod, action.container)))
+
+    async def _remove_container(self, action: RemoveContainer, view: PodView) -> None:
+        await self.runtime.remove_container(action.container_id)
+        for container in view.observed.attempts(action.container):
+            if container.id == action.container_id and container.dead:
+                name = f"{container.name}/{container.restart_count}.log"
+                await self.files.remove_log(build_log_directory(view.pod, self.environment) / name)
+
+    async def _delete_pod(self, pod: Pod) -> None:
+        async with asyncio.timeout(_FLUSH_SECONDS):
+            await self.status_writer.flush(pod.uid)
+        await self.api.delete_pod(pod)
+
+    # --- containers
+    # ------------------------------------------------------------------------------------------
+
+    async def _create_container(self, action: CreateContainer, view: PodView) -> None:
+        container = _find(view.pod, action.container)
+        variables = await self._read_environment(view, container)
+        files, mounts = await self._prepare_mounts(action, view, container, variables)
+        image = view.progress.images[action.container].image
+        inputs = ContainerInputs(image, variables, mounts, files.termination)
+        sandbox = next(s for s in view.observed.sandboxes if s.id == action.sandbox_id)
+        await self.runtime.create_container(
+            action.sandbox_id,
+            build_container_config(view.pod, container, action, inputs, self.environment),
+            build_sandbox_config(view.pod, sandbox.attempt, self.environment),
+        )
+
+    async def _read_environment(self, view: PodView, container: Container) -> Mapping[str, str]:
+        references = list_references(view.pod, container)
+        node = self.read_node()
+        async with asyncio.timeout(_CONFIG_SECONDS):
+            config_maps = {key: await self.config.read_config_map(key) for key in references.config_maps}
+            secrets = {key: await self.config.read_secret(key) for key in references.secrets}
+        facts = EnvironmentFacts(
+            pod_ips=view.pod_ips,
+            host_ips=node.host_ips,
+            services=node.services,
+            config_maps=config_maps,
+            secrets=secrets,
+            allocatable=node.allocatable,
+        )
+        return compute_environment(view.pod, container, facts)
+
+    async def _prepare_mounts(
+        self, action: CreateContainer, view: PodView, container: Container, variables: Mapping[str, str]
+    ) -> tuple[ContainerFiles, tuple[ContainerMount, ...]]:
+        volumes = view.progress.volumes or {}
+        parts = [
+            (mount, _find_volume(volumes, mount), expand(mount.sub_path_expr, variables) or mount.sub_path)
+            for mount in container.volume_mounts
+        ]
+        try:
+            files = await self.files.prepare_container(
+                view.pod,
+                container.name,
+                action.attempt,
+                view.pod_ips,
+                tuple((volume.path, sub_path) for _, volume, sub_path in parts if sub_path),
+            )
+        except SubPathRefused as error:
+            raise Unavailable(CONFIG_ERROR, str(error)) from error
+        sub_paths = iter(files.sub_paths)
+        mounts = [
+            ContainerMount(
+                mount.mount_path,
+                next(sub_paths) if sub_path else volume.path,
+                mount.read_only or volume.read_only,
+                mount.mount_propagation or "",
+            )
+            for mount, volume, sub_path in parts
+        ]
+        return files, (*mounts, *_build_own_mounts(container, files))
+
+    # --- hooks
+    # -----------------------------------------------------------------------------------------------
+
+    async def _run_hook(self, action: RunPreStopHook | RunPostStartHook, view: PodView) -> HookFailed | None:
+        container = _find(view.pod, action.container)
+        hook = _find_hook(container, action)
+        if hook is None:
+            return None
+        target = ProbeTarget(
+            view.pod,
+            container,
+            action.container_id,
+            next(iter(view.pod_ips), ""),
+            self._started_at(action.container_id, view),
+        )
+        seconds = _POST_START_SECONDS
+        if isinstance(action, RunPreStopHook):
+            seconds = max(1.0, action.kill_at - self.now())
+        return await self.hooks.run(hook, target, seconds)
+
+    def _started_at(self, container_id: ContainerID, view: PodView) -> float:
+        found = (c.started_at for c in view.observed.containers if c.id == container_id)
+        return next(found, None) or self.now()
+
+
+def _find(pod: Pod, name: str) -> Container:
+    container = find_container(pod, name)
+    if container is None:
+        raise Unavailable(CONFIG_ERROR, f"the pod has no container {name}")
+    return container
+
+
+def _find_hook(container: Container, action: RunPreStopHook | RunPostStartHook) -> LifecycleHandler | None:
+    if container.lifecycle is None:
+        return None
+    if isinstance(action, RunPreStopHook):
+        return container.lifecycle.pre_stop
+    return container.lifecycle.post_start
+
+
+def _find_volume(volumes: Mapping[str, HostVolume], mount: VolumeMount) -> HostVolume:
+    volume = volumes.get(mount.name)
+    if volume is None:
+        raise Unavailable(
+            CONFIG_ERROR, f"the pod has no volume {mount.name}, which {mount.mount_path} mounts"
+        )
+    return volume
+
+
+def _build_own_mounts(container: Container, files: ContainerFiles) -> Iterable[ContainerMount]:
+    """What every container gets, unless it mounts something there itself."""
+    taken = {mount.mount_path for mount in container.volume_mounts}
+    if "/etc/hosts" not in taken:
+        yield ContainerMount("/etc/hosts", files.hosts)
+    path = container.termination_message_path or _TERMINATION_FALLBACK
+    if path not in taken:
+        yield ContainerMount(path, files.termination)

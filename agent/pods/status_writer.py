@@ -1,0 +1,107 @@
+"""Sends pod statuses to the API server: only what changed, one write per pod at a time, until it is there.
+
+IO through the pod API port. Called by the lanes, which never wait for it but before they delete a pod. A
+status that is overtaken by a newer one is never sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.pods.pod_api import PodApi
+from agent.pods.status_patch import build_status_patch
+from kubeapi.backoff import Backoff
+from kubeapi.errors import KubeAPIError
+from kubeapi.pod import Pod, PodStatus, PodUID
+
+_logger = logging.getLogger(__name__)
+
+_BACKOFF: Final = Backoff(initial_seconds=0.2, maximum_seconds=10.0)
+
+ResolveTarget = Callable[[Pod], Pod | None]
+"""The API's object for a pod: itself, or a static pod's mirror; None while there is none."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    pod: Pod
+    wanted: PodStatus
+    written: PodStatus
+    target_uid: PodUID | None = None
+    task: asyncio.Task[None] | None = None
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class StatusWriter:
+    """Use inside a running event loop; `aclose` gives up what is unsent."""
+
+    def __init__(self, api: PodApi, resolve: ResolveTarget, random: Callable[[], float]) -> None:
+        self._api = api
+        self._resolve = resolve
+        self._random = random
+        self._entries: dict[PodUID, _Entry] = {}
+
+    def submit(self, pod: Pod, status: PodStatus) -> None:
+        """The newest status of the pod; returns at once."""
+        entry = self._entries.get(pod.uid)
+        if entry is None:
+            entry = self._entries[pod.uid] = _Entry(pod, status, PodStatus())
+        entry.pod, entry.wanted = pod, status
+        self._start(pod.uid, entry)
+
+    def note_target(self, pod: Pod, uid: PodUID) -> None:
+        """The API's object of this pod appeared or was replaced: what was written to an older one is lost."""
+        entry = self._entries.get(pod.uid)
+        if entry is not None and entry.target_uid != uid:
+            self._start(pod.uid, entry)
+
+    async def flush(self, uid: PodUID) -> None:
+        """Returns when the pod's newest status is written, or the pod is gone from the API."""
+        entry = self._entries.get(uid)
+        while entry is not None and entry.task is not None:
+            await entry.idle.wait()
+
+    def forget(self, uid: PodUID) -> None:
+        entry = self._entries.pop(uid, None)
+        if entry is not None and entry.task is not None:
+            entry.task.cancel()
+
+    async def aclose(self) -> None:
+        tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
+        for uid in tuple(self._entries):
+            self.forget(uid)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, uid: PodUID, entry: _Entry) -> None:
+        if entry.task is None and self._resolve(entry.pod) is not None:
+            entry.idle.clear()
+            entry.task = asyncio.get_running_loop().create_task(self._write(entry), name=f"status of {uid}")
+            entry.task.add_done_callback(lambda _: self._finish(entry))
+
+    def _finish(self, entry: _Entry) -> None:
+        entry.task = None
+        entry.idle.set()
+
+    async def _write(self, entry: _Entry) -> None:
+        failures = 0
+        while (target := self._resolve(entry.pod)) is not None:
+            if target.uid != entry.target_uid:
+                entry.target_uid, entry.written = target.uid, target.status
+            wanted = entry.wanted
+            patch = build_status_patch(target.uid, entry.written, wanted)
+            if patch is None:
+                return
+            try:
+                if not await self._api.patch_status(target, patch):
+                    return
+                entry.written, failures = wanted, 0
+            except KubeAPIError as error:
+                _logger.warning(
+                    "a pod's status can't be written", extra={"pod": str(target.key), "error": str(error)}
+                )
+                await asyncio.sleep(_BACKOFF.delay(failures, self._random()))
+                failures += 1

@@ -1,0 +1,106 @@
+"""What exists in every cluster before anybody asks: system namespaces, the Service of the API server itself.
+
+IO through the registry. Called by `server` at each start; what is there already is left alone, but for the
+endpoints, which always say where this server is now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controlplane.apiserver.documents import Document
+from controlplane.apiserver.failures import ApiFailure
+from controlplane.apiserver.kinds import ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE, Kind
+from controlplane.apiserver.registry import Registry
+from kubeapi.status import Reason
+
+SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
+API_SERVICE: Final = "kubernetes"
+_PORT_NAME: Final = "https"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServiceAddress:
+    """Where pods find the API server: `service_ip`, which leads to `host` and `port`."""
+
+    service_ip: str
+    host: str
+    port: int
+
+    @property
+    def family(self) -> str:
+        return "IPv6" if ":" in self.host else "IPv4"
+
+
+async def ensure_cluster(registry: Registry, address: ApiServiceAddress) -> None:
+    """Create what is missing, correct what says where the server is."""
+    for name in SYSTEM_NAMESPACES:
+        await _ensure(registry, NAMESPACE, "", {"metadata": {"name": name}})
+    await _ensure(registry, SERVICE, "default", build_api_service(address))
+    await _ensure(registry, ENDPOINTS, "default", build_api_endpoints(address), content=("subsets",))
+    await _ensure(
+        registry,
+        ENDPOINT_SLICE,
+        "default",
+        build_api_endpoint_slice(address),
+        content=("endpoints", "ports"),
+    )
+
+
+async def _ensure(
+    registry: Registry,
+    kind: Kind,
+    namespace: str,
+    document: Mapping[str, Any],
+    content: tuple[str, ...] = (),
+) -> None:
+    """Create, or set the fields of `content` on what exists."""
+    try:
+        await registry.create(kind, namespace, document)
+    except ApiFailure as failure:
+        if failure.status.reason != Reason.ALREADY_EXISTS:
+            raise
+        if content:
+            fields = {name: document[name] for name in content}
+            name = document["metadata"]["name"]
+            await registry.modify(kind, namespace, name, lambda current: {**current, **fields})
+
+
+def build_api_service(address: ApiServiceAddress) -> Document:
+    return {
+        "metadata": {
+            "name": API_SERVICE,
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address.service_ip,
+            "ports": [{"name": _PORT_NAME, "port": 443, "protocol": "TCP", "targetPort": address.port}],
+        },
+    }
+
+
+def build_api_endpoints(address: ApiServiceAddress) -> Document:
+    return {
+        "metadata": {
+            "name": API_SERVICE,
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [
+            {
+                "addresses": [{"ip": address.host}],
+                "ports": [{"name": _PORT_NAME, "port": address.port, "protocol": "TCP"}],
+            }
+        ],
+    }
+
+
+def build_api_endpoint_slice(address: ApiServiceAddress) -> Document:
+    return {
+        "metadata": {"name": API_SERVICE, "labels": {"kubernetes.io/service-name": API_SERVICE}},
+        "addressType": address.family,
+        "endpoints": [{"addresses": [address.host], "conditions": {"ready": True}}],
+        "ports": [{"name": _PORT_NAME, "port": address.port, "protocol": "TCP"}],
+    }

@@ -1,0 +1,78 @@
+"""The documents that never change while the server runs: discovery, version, OpenAPI.
+
+Pure. Each is encoded once, when it is first asked for; `http_server` asks by path and Accept header and
+gets bytes with their media type.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from controlplane.apiserver.discovery import (
+    build_aggregated,
+    build_api_versions,
+    build_group,
+    build_group_list,
+    build_resource_list,
+    build_version,
+    list_group_versions,
+    list_groups,
+)
+from controlplane.apiserver.documents import encode_json
+from controlplane.apiserver.negotiation import JSON, Shape, choose_format
+
+_AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+Build = Callable[[], Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class StaticDocument:
+    body: bytes = field(repr=False)
+    media_type: str = JSON
+    etag: str = ""
+
+
+class StaticDocuments:
+    """By path; `server_address` is what clients outside should use."""
+
+    def __init__(self, server_address: str) -> None:
+        self._builders: dict[str, Build] = {
+            "/version": build_version,
+            "/api": partial(build_api_versions, server_address),
+            "/apis": build_group_list,
+        }
+        for name in list_groups():
+            self._builders[f"/apis/{name}"] = partial(build_group, name)
+        for group, version in list_group_versions():
+            path = f"/apis/{group}/{version}" if group else f"/api/{version}"
+            self._builders[path] = partial(build_resource_list, group, version)
+        self._built: dict[str, StaticDocument] = {}
+
+    def find(self, path: str, accept: str) -> StaticDocument | None:
+        """None for a path that is none of ours."""
+        if path in ("/api", "/apis") and _wants_aggregated(accept):
+            groups = ("",) if path == "/api" else list_groups()
+            return self._encode_once(f"{path}#", partial(build_aggregated, groups), _AGGREGATED)
+        build = self._builders.get(path)
+        return self._encode_once(path, build, JSON) if build is not None else None
+
+    def _encode_once(self, key: str, build: Build, media_type: str) -> StaticDocument:
+        found = self._built.get(key)
+        if found is None:
+            body = encode_json(build())
+            found = self._built[key] = StaticDocument(body, media_type, build_etag(body))
+        return found
+
+
+def build_etag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()}"'
+
+
+def _wants_aggregated(accept: str) -> bool:
+    wanted = choose_format(accept)
+    return wanted is not None and wanted.shape is Shape.DISCOVERY_LIST

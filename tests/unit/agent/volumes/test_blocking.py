@@ -1,0 +1,51 @@
+"""File-system work that hangs: only its own key waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from agent.volumes.blocking import BlockingWork, WorkHangs
+
+
+async def test_gives_the_result_or_the_error() -> None:
+    work = BlockingWork()
+    assert await work.run("pod", "adding", lambda: 1 + 1, deadline_seconds=5) == 2
+
+    def fail() -> None:
+        raise TimeoutError("110: the server of the file system")
+
+    with pytest.raises(TimeoutError, match="file system"):
+        await work.run("pod", "failing", fail, deadline_seconds=5)
+    assert work.in_flight("pod") is None
+
+
+async def test_a_hanging_call_is_named_and_never_doubled() -> None:
+    work, release = BlockingWork(), threading.Event()
+    with pytest.raises(WorkHangs, match="mounting has not returned"):
+        await work.run("stuck", "mounting", release.wait, deadline_seconds=0.05)
+    with pytest.raises(WorkHangs, match="mounting has not returned"):
+        await work.run("stuck", "unmounting", lambda: None, deadline_seconds=5)
+    assert await work.run("other", "mounting", lambda: "done", deadline_seconds=5) == "done"
+    in_flight = work.in_flight("stuck")
+    assert in_flight is not None
+    assert in_flight.what == "mounting"
+    release.set()
+    while work.in_flight("stuck") is not None:
+        await asyncio.sleep(0.001)
+    assert await work.run("stuck", "unmounting", lambda: "free", deadline_seconds=5) == "free"
+
+
+async def test_a_cancelled_wait_leaves_the_key_taken_until_the_call_ends() -> None:
+    work, release = BlockingWork(), threading.Event()
+    waiter = asyncio.create_task(work.run("pod", "mounting", release.wait, deadline_seconds=30))
+    await asyncio.sleep(0)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert work.in_flight("pod") is not None
+    release.set()
+    while work.in_flight("pod") is not None:
+        await asyncio.sleep(0.001)

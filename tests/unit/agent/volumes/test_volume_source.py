@@ -1,0 +1,145 @@
+"""The volumes of a pod on disk: prepared, refreshed, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from agent.pods.ports import Unavailable
+from agent.volumes.blocking import BlockingWork
+from agent.volumes.files import TokenRef
+from agent.volumes.source import PodVolumes
+from agent.volumes.tokens import IssuedToken, ServiceAccountTokens
+from kubeapi.errors import Unreachable
+from kubeapi.meta import ObjectKey
+from kubeapi.pod import Pod
+from kubeapi.volume import (
+    ConfigMapVolumeSource,
+    EmptyDirVolumeSource,
+    HostPathVolumeSource,
+    PersistentVolumeClaimVolumeSource,
+    Volume,
+)
+from tests.builders import pod
+
+
+class _Config:
+    """A ConfigSource of what a test puts in; `reachable` False: the API server is away."""
+
+    def __init__(self) -> None:
+        self.config_maps: dict[ObjectKey, Mapping[str, bytes]] = {}
+        self.reachable = True
+
+    async def read_config_map(self, key: ObjectKey) -> Mapping[str, bytes] | None:
+        if not self.reachable:
+            raise Unreachable("connection refused")
+        return self.config_maps.get(key)
+
+    async def read_secret(self, key: ObjectKey) -> Mapping[str, bytes] | None:
+        return await self.read_config_map(key)
+
+
+class _NoTokens:
+    async def request_token(self, pod: Pod, reference: TokenRef) -> IssuedToken | None:
+        return None
+
+
+SETTINGS = ObjectKey("default", "settings")
+_CONFIG_MAP = Volume(name="conf", config_map=ConfigMapVolumeSource(name="settings"))
+_SCRATCH = Volume(name="scratch", empty_dir=EmptyDirVolumeSource())
+
+
+@pytest.fixture
+def config() -> _Config:
+    config = _Config()
+    config.config_maps[SETTINGS] = {"a": b"1"}
+    return config
+
+
+@pytest.fixture
+def volumes(tmp_path: Path, config: _Config) -> PodVolumes:
+    tokens = ServiceAccountTokens(_NoTokens(), lambda: 0.0)
+    return PodVolumes(tmp_path / "root", config, tokens, BlockingWork(), lambda: {"memory": "1Gi"})
+
+
+def _pod(*volumes: Volume) -> Pod:
+    return pod(spec={"volumes": volumes})
+
+
+async def test_a_pod_without_volumes_needs_nothing(volumes: PodVolumes, tmp_path: Path) -> None:
+    assert await volumes.prepare_volumes(_pod()) == {}
+    assert not (tmp_path / "root").exists()
+
+
+async def test_prepares_twice_what_it_prepared_once(volumes: PodVolumes, tmp_path: Path) -> None:
+    subject = _pod(_CONFIG_MAP, _SCRATCH)
+    ready = await volumes.prepare_volumes(subject)
+    base = tmp_path / "root/pods/uid-web-1/volumes"
+    assert ready["conf"].path == base / "kubernetes.io~configmap/conf"
+    assert ready["conf"].read_only
+    assert not ready["scratch"].read_only
+    assert (ready["conf"].path / "a").read_bytes() == b"1"
+    assert ready["scratch"].path.stat().st_mode & 0o777 == 0o777
+    (ready["scratch"].path / "work").write_text("kept")
+    assert await volumes.prepare_volumes(subject) == ready
+    assert (ready["scratch"].path / "work").read_text() == "kept"
+
+
+async def test_a_refresh_brings_the_new_content(volumes: PodVolumes, config: _Config) -> None:
+    subject = _pod(_CONFIG_MAP)
+    path = (await volumes.prepare_volumes(subject))["conf"].path
+    config.config_maps[SETTINGS] = {"b": b"2"}
+    await volumes.refresh_volumes(subject)
+    assert not (path / "a").exists()
+    assert (path / "b").read_bytes() == b"2"
+
+
+async def test_what_is_missing_is_said_and_then_found(volumes: PodVolumes, config: _Config) -> None:
+    del config.config_maps[SETTINGS]
+    with pytest.raises(Unavailable, match=r'volume "conf" : configmap \'settings\' not found') as caught:
+        await volumes.prepare_volumes(_pod(_CONFIG_MAP))
+    assert caught.value.reason == "FailedMount"
+    config.config_maps[SETTINGS] = {}
+    assert set(await volumes.prepare_volumes(_pod(_CONFIG_MAP))) == {"conf"}
+
+
+async def test_without_the_api_server_what_was_written_serves_on(
+    volumes: PodVolumes, config: _Config
+) -> None:
+    config.reachable = False
+    with pytest.raises(Unavailable, match="can't be read"):
+        await volumes.prepare_volumes(_pod(_CONFIG_MAP))
+    config.reachable = True
+    path = (await volumes.prepare_volumes(_pod(_CONFIG_MAP)))["conf"].path
+    config.reachable = False
+    assert (await volumes.prepare_volumes(_pod(_CONFIG_MAP)))["conf"].path == path
+    assert (path / "a").read_bytes() == b"1"
+
+
+async def test_removal_takes_the_volumes_and_leaves_the_host_path(
+    volumes: PodVolumes, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("x")
+    host = Volume(name="host", host_path=HostPathVolumeSource(path=str(precious), type="Directory"))
+    subject = _pod(_CONFIG_MAP, _SCRATCH, host)
+    ready = await volumes.prepare_volumes(subject)
+    assert ready["host"].path == precious
+    # A container's way to make trouble: a link in its own volume that leads to the precious files.
+    (ready["scratch"].path / "link").symlink_to(precious)
+    await volumes.remove_volumes(subject.uid)
+    await volumes.remove_volumes(subject.uid)
+    assert not (tmp_path / "root/pods/uid-web-1/volumes").exists()
+    assert (precious / "file").read_text() == "x"
+
+
+async def test_a_kind_without_support_is_refused_with_a_sentence(volumes: PodVolumes) -> None:
+    claim = Volume(name="data", persistent_volume_claim=PersistentVolumeClaimVolumeSource(claim_name="c"))
+    with pytest.raises(Unavailable, match="isn't supported"):
+        await volumes.prepare_volumes(_pod(claim))
+    huge = Volume(name="huge", empty_dir=EmptyDirVolumeSource(medium="HugePages"))
+    with pytest.raises(Unavailable, match="HugePages"):
+        await volumes.prepare_volumes(_pod(huge))
