@@ -102,6 +102,6 @@ def kubeconfig(data_dir: Path, node: str | None, admin: bool, server_url: str) -
     """Print a kubeconfig with credentials signed by this server's authority."""
     if (node is None) != admin:
         raise click.UsageError("say whose kubeconfig it is: either --node NAME or --admin")
-    from controlplane.certificates import issue_kubeconfig
+    from controlplane.credentials import issue_kubeconfig
 
     click.echo(issue_kubeconfig(data_dir, node_name=node, server_url=server_url), nl=False)

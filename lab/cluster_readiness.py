@@ -102,7 +102,8 @@ async def _wait_for_nodes(kubeconfig: Path, wanted: frozenset[str], timeout_seco
                     changed.clear()
         except TimeoutError:
             missing = ", ".join(sorted(wanted - ready))
-            raise LabError(f"not Ready after {timeout_seconds:g} s: {missing}") from None
+            why = informer.state().last_error or "see the agents' logs"
+            raise LabError(f"not Ready after {timeout_seconds:g} s: {missing} ({why})") from None
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):

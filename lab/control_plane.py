@@ -91,7 +91,7 @@ class ControlPlane:
 
     def _write_kubeconfig(self, path: Path, node: str | None, url: str) -> Path:
         # Imported here: `cryptography` is slow to load, and only `up` issues anything.
-        from controlplane.certificates import issue_kubeconfig
+        from controlplane.credentials import issue_kubeconfig
 
         text = issue_kubeconfig(self.names.server_directory / "data", node_name=node, server_url=url)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -18,13 +18,12 @@ from typing import Any
 
 from lab.cgroups import list_cgroups
 from lab.errors import LabError
-from lab.names import NETNS_DIRECTORY, PREFIX, find_lab_mark
+from lab.names import PREFIX, find_lab_mark
 from lab.processes import LAB_VARIABLE, build_environment, find_program, read_command_line, read_start_ticks
 from lab.teardown import CNI_RESULTS
 
 # Where a node's programs write when nobody tells them otherwise.
 WATCHED_DIRECTORIES = (
-    NETNS_DIRECTORY,
     Path("/etc/cni"),
     Path("/opt/cni"),
     Path("/opt/containerd"),
@@ -157,15 +156,22 @@ def _read_settings() -> Iterator[str]:
 
 
 def _read_namespaces() -> Iterator[str]:
-    if NETNS_DIRECTORY.is_dir():
-        for path in NETNS_DIRECTORY.iterdir():
-            yield path.name
+    """Those that a mount keeps alive; the others live as long as their processes."""
+    for point, filesystem in _read_mount_table():
+        if filesystem == "nsfs":
+            yield point
 
 
 def _read_mounts() -> Iterator[str]:
+    for point, filesystem in _read_mount_table():
+        if filesystem != "nsfs":
+            yield f"{point} ({filesystem})"
+
+
+def _read_mount_table() -> Iterator[tuple[str, str]]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
-        yield f"{before.split(' ')[4]} ({after.split(' ')[0]})"
+        yield before.split(" ")[4], after.split(" ")[0]
 
 
 def _read_processes() -> Iterator[str]:

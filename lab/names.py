@@ -14,13 +14,14 @@ from pathlib import Path
 from lab.errors import LabError
 
 PREFIX = "berth-lab-"
-NETNS_DIRECTORY = Path("/run/netns")
 SERVER = "server"
 BRIDGE = "bridge"
+NETNS = "netns"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?")
 # A node's name is also the name of its port on the bridge: 15 characters are the kernel's limit.
 _NODE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
+_TAKEN = (SERVER, BRIDGE, NETNS)  # directories beside the nodes' own
 _MARK = re.compile(rf"{PREFIX}([a-z0-9-]+)")
 
 
@@ -65,8 +66,12 @@ class LabNames:
         return "/" + self.mark
 
     def netns(self, role: str) -> Path:
-        """The namespace of a node, or of `SERVER` or `BRIDGE`."""
-        return NETNS_DIRECTORY / f"{self.mark}.{role}"
+        """Where the namespace of a node, or of `SERVER` or `BRIDGE`, is mounted.
+
+        Not in /run/netns: whoever runs `ip netns add` first mounts that directory onto itself, and what was
+        mounted there before can't be unmounted any more.
+        """
+        return self.run_directory / NETNS / role
 
     def process_file(self, role: str, program: str) -> Path:
         """Where the pid of a program of ours is kept; `program` is containerd, agent or server."""
@@ -162,10 +167,10 @@ def parse_lab_name(text: str) -> LabNames:
 
 
 def check_node_name(text: str) -> str:
-    if not _NODE_NAME.fullmatch(text) or text in (SERVER, BRIDGE):
+    if not _NODE_NAME.fullmatch(text) or text in _TAKEN:
         raise LabError(
             f"{text!r} can't name a node: use 1 to 15 lower-case letters, digits and hyphens, "
-            f"and neither {SERVER!r} nor {BRIDGE!r}"
+            f"and none of {', '.join(_TAKEN)}"
         )
     return text
 

@@ -1,14 +1,12 @@
 """Network namespaces by path: making, entering, removing.
 
-A shell around setns, unshare and mount. A namespace is a bind mount in /run/netns, so `ip -n` finds it by
-name; it is made here rather than by `ip netns add`, which also turns /run/netns into a mount that stays.
-Entering is per thread: work runs in a thread of its own that ends with it, so the caller never changes
-namespace. Called by `lab.network`, tests and benches.
+A shell around setns, unshare and mount. A namespace is kept by a bind mount at its path. Entering is per
+thread: work runs in a thread of its own that ends with it, so the caller never changes namespace. Called by
+`lab.network`, tests and benches; a lab's own are removed by `lab.teardown` with its other mounts.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import subprocess
@@ -45,8 +43,6 @@ def remove_netns(path: Path) -> None:
     """Unpins the namespace and removes its file; gone already is success."""
     unmount(path)
     path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        path.parent.rmdir()  # only when empty: then it was made here, or nobody needs it
 
 
 def unmount(path: Path) -> bool:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from lab import cgroups
 from lab.errors import LabError
-from lab.names import LabNames
-from lab.namespaces import remove_netns, unmount
+from lab.names import NETNS, LabNames
+from lab.namespaces import unmount
 from lab.processes import find_lab_processes, kill_containers_then_shims
 from lab.state import lab_lock, list_orphans, read_state
 
@@ -37,8 +37,6 @@ def remove_lab(names: LabNames) -> None:
         sockets = (*_shim_sockets(names), *_dead_shim_sockets(_read_creation(names)))
         _unmount_everything(names)
         cgroups.remove_cgroup(names.cgroup)
-        for path in _netns_files(names):
-            remove_netns(path)
         _remove_files((*sockets, *_cni_results(names)))
         for directory in (names.data_directory, names.run_directory):
             _remove_directory(directory)
@@ -81,14 +79,12 @@ def _kill_everything(names: LabNames) -> None:
     )
 
 
-def _netns_files(names: LabNames) -> tuple[Path, ...]:
-    return tuple(sorted(names.netns("bridge").parent.glob(f"{names.mark}.*")))
-
-
 def _netns_inodes(names: LabNames) -> Iterable[int]:
     """Our nodes' namespaces and their pods', which containerd mounts below its state directory."""
     own = os.stat("/proc/self/ns/net")
-    for path in (*_netns_files(names), *names.run_directory.glob("*/containerd/*/netns/*")):
+    nodes = names.run_directory.glob(f"{NETNS}/*")
+    pods = names.run_directory.glob("*/containerd/*/netns/*")
+    for path in (*nodes, *pods):
         with contextlib.suppress(OSError):
             found = path.stat()
             if found.st_dev == own.st_dev and found.st_ino != own.st_ino:  # else: not pinned any more

@@ -92,6 +92,11 @@ class PortMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtocolMatch:
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True)
 class MarkMatch:
     """Any bit of `bits` is set in the packet mark; all are clear when negated."""
 
@@ -159,7 +164,13 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Answers with ICMP port unreachable, which a connecting client sees as "connection refused"."""
+    """Tells the client "connection refused": with ICMP port unreachable, or a TCP reset (TCP packets only).
+
+    A reset is the better answer to TCP: the kernel sends each peer only a few ICMP errors per second, and a client
+    that connects over IPv6 takes the ICMP error to heart only at its second packet, a second later.
+    """
+
+    reset: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +226,17 @@ class Unrecognised:
     text: str
 
 
-Match = AddressMatch | PortMatch | MarkMatch | LocalDestination | StateMatch | DnatMatch | InSet | Chance
+Match = (
+    AddressMatch
+    | ProtocolMatch
+    | PortMatch
+    | MarkMatch
+    | LocalDestination
+    | StateMatch
+    | DnatMatch
+    | InSet
+    | Chance
+)
 Verdict = Jump | Goto | Return | Accept | Drop | Reject
 Action = Masquerade | SetMark | FlipMark | Dnat | DnatFromMap | VerdictFromMap | Unrecognised
 Statement = Match | Verdict | Action

@@ -91,7 +91,7 @@ class NetlinkSocket:
         return name[0]
 
     def send_batch(self, data: bytes, last_sequence: int) -> tuple[KernelError, ...]:
-        """Sends one batch whose last message asks for an acknowledgement; the errors, none if it was committed.
+        """Sends one batch whose last message asks for an acknowledgement; no errors mean it was committed.
 
         The kernel handles a batch within the send call, so the answers are there when it returns.
         """

@@ -38,6 +38,7 @@ from netrules.model import (
     Masquerade,
     PortMatch,
     Protocol,
+    ProtocolMatch,
     Reject,
     Return,
     Rule,
@@ -263,6 +264,7 @@ class _Walk:
     def _holds(
         self,
         match_: AddressMatch
+        | ProtocolMatch
         | PortMatch
         | MarkMatch
         | LocalDestination
@@ -275,6 +277,8 @@ class _Walk:
             case AddressMatch(field=field, prefix=prefix, negated=negated):
                 address = ip_address(str(self._value(field, 0)))
                 return (address in ip_network(prefix)) is not negated
+            case ProtocolMatch(protocol=protocol):
+                return self.packet.protocol is protocol
             case PortMatch(protocol=protocol, port=port):
                 return self.packet.protocol is protocol and self.port == port
             case MarkMatch(bits=bits, negated=negated):

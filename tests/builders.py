@@ -1,6 +1,6 @@
 """One good object of each kind, as views: a test changes one fact and looks at what follows.
 
-Pure. `metadata`, `spec` and `status` override fields of the good object by their snake_case names; everything is
+Pure. `metadata`, `spec` and `status` override fields of the good object by their snake_case names; all is
 frozen. Times are offsets from `NOW`.
 """
 

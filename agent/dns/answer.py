@@ -88,7 +88,7 @@ def _reply(query: Query, code: int, *, authoritative: bool) -> dnslib.DNSRecord:
 
 
 def _fit(reply: dnslib.DNSRecord, query: Query) -> bytes:
-    """The packet within the client's limit: first without additional records, then cut short and marked so."""
+    """The packet within the client's limit: without additional records, then cut short and marked so."""
     packet = bytes(reply.pack())
     if len(packet) <= query.size_limit:
         return packet

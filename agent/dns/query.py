@@ -27,7 +27,7 @@ _TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query that deserves an answer; `name` is in lower case without its last dot, `size_limit` in bytes."""
+    """A query worth answering; `name` is in lower case without its last dot, `size_limit` in bytes."""
 
     packet: bytes
     parsed: dnslib.DNSRecord

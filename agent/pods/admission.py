@@ -49,7 +49,7 @@ def admit_pod(pod: Pod, node: Node | None, others: Iterable[Pod], max_pods: int)
     checks = (
         _check_os(pod),
         _check_sysctls(pod),
-        _check_pod_limit(pod, present, max_pods),
+        _check_pod_limit(present, max_pods),
         _check_resources(pod, node, present),
         _check_node_affinity(pod, node),
         _check_taints(pod, node),
@@ -76,7 +76,7 @@ def _check_sysctls(pod: Pod) -> Refusal | None:
     return None
 
 
-def _check_pod_limit(pod: Pod, others: tuple[Pod, ...], max_pods: int) -> Refusal | None:
+def _check_pod_limit(others: tuple[Pod, ...], max_pods: int) -> Refusal | None:
     if len(others) < max_pods:
         return None
     return _out_of("pods", 1, len(others), max_pods)

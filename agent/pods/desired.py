@@ -14,6 +14,7 @@ from agent.checkpoint.records import PodRecord
 from agent.pods.conditions import OWN_TYPES
 from agent.pods.goal import Ending, PodGoal, Termination
 from agent.pods.lifecycle import TERMINAL_PHASES
+from agent.pods.observed import GRACE_ANNOTATION
 from agent.runtime.values import CONTAINER_NAME_LABEL, RuntimeContainer, RuntimeSandbox
 from kubeapi.meta import ObjectMeta
 from kubeapi.pod import Container, Pod, PodSpec, PodStatus
@@ -84,9 +85,8 @@ def build_orphan(
     if not sandboxes:
         return None
     first = sandboxes[0]
-    names = dict.fromkeys(
-        container.labels.get(CONTAINER_NAME_LABEL, container.name) for container in containers
-    )
+    names = dict.fromkeys(c.labels.get(CONTAINER_NAME_LABEL, c.name) for c in containers)
+    graces = [int(text) for c in containers if (text := c.annotations.get(GRACE_ANNOTATION, "")).isdigit()]
     return Pod(
         api_version="v1",
         kind="Pod",

@@ -114,7 +114,9 @@ class PodLanes:
         self._starts.put_nowait(lane)
 
     def _find_by_key(self, key: ObjectKey) -> Lane | None:
-        return next((lane for lane in self._lanes.values() if lane.pod.key == key), None)
+        """The lane of that name; of two, the one whose pod isn't ending."""
+        found = [lane for lane in self._lanes.values() if lane.pod.key == key]
+        return min(found, key=lambda lane: lane.record.terminating_since is not None, default=None)
 
     # --- hints
     # -----------------------------------------------------------------------------------------------
@@ -207,8 +209,8 @@ class PodLanes:
     def find_container(
         self, key: ObjectKey, uid: str, container: str, previous: bool
     ) -> ContainerHandle | None:
-        lane = self._find_by_key(key)
-        if lane is None or (uid and uid != lane.pod.uid):
+        lane = self._lanes.get(PodUID(uid)) if uid else self._find_by_key(key)
+        if lane is None or lane.pod.key != key:
             return None
         logs = build_log_directory(lane.pod, self._tools.executor.environment)
         return build_handle(lane.pod, lane.observed, container, previous, logs)

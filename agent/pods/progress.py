@@ -7,7 +7,7 @@ rebuilds it. Read by the plans and the status, changed by the lanes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, TypeVar
 
@@ -55,15 +55,15 @@ class Progress:
     volumes_removed: bool = False
     files_removed: bool = False
     object_deleted: bool = False
-    images: Mapping[str, ReadyImage] = MappingProxyType({})
-    failures: Mapping[str, Failure] = MappingProxyType({})
-    attempt_floors: Mapping[str, int] = MappingProxyType({})
+    images: Mapping[str, ReadyImage] = field(default_factory=dict)
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    attempt_floors: Mapping[str, int] = field(default_factory=dict)
     pre_stopped: frozenset[ContainerID] = frozenset()
     post_started: frozenset[ContainerID] = frozenset()
     hook_failed: frozenset[ContainerID] = frozenset()
-    in_flight: Mapping[str, InFlight] = MappingProxyType({})
+    in_flight: Mapping[str, InFlight] = field(default_factory=dict)
     stopped: frozenset[SandboxID | ContainerID] = frozenset()
-    verdicts: Mapping[ContainerID, ProbeVerdict] = MappingProxyType({})
+    verdicts: Mapping[ContainerID, ProbeVerdict] = field(default_factory=dict)
 
     @property
     def volumes_ready(self) -> bool:

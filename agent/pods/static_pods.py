@@ -60,7 +60,8 @@ def _complete(path: str, document: dict[str, Any], node_name: str, seen: str) ->
     name = metadata.get("name") or ""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) + len(node_name) >= _MAX_NAME:
         raise ManifestError(
-            f"{path} names its Pod {name!r}, which is no DNS subdomain; use lower case letters, digits and '-'"
+            f"{path} names its Pod {name!r}, which is no DNS subdomain; "
+            "use lower case letters, digits and '-'"
         )
     digest = _digest(document, node_name)
     metadata |= {

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from agent.pods.ports import ContainerID, ProbeTarget
 from agent.probes.address import AddressRefused, build_http_request, resolve_port
 from agent.probes.grpc_health import GRPCUnhealthy, check_grpc_health
-from agent.probes.http_get import HTTPFailed, send_get
+from agent.probes.http_get import HTTPFailed, describe_network_error, send_get
 from agent.probes.loop_lag import LoopLag
 from agent.probes.plan import Outcome
 from agent.runtime.errors import RuntimeDeadlineExceeded, RuntimeServiceError
@@ -94,10 +94,10 @@ async def _run_tcp(target: ProbeTarget, action: TCPSocketAction) -> CheckResult:
     host = action.host or target.pod_ip
     try:
         _, writer = await asyncio.open_connection(host, port)
-    except TimeoutError:
-        return Outcome.FAILED, f"dial tcp {host}:{port}: connection timed out"
     except OSError as error:
-        return Outcome.FAILED, f"dial tcp {host}:{port}: {(error.strerror or str(error)).lower()}"
+        if isinstance(error, TimeoutError) and error.errno is None:
+            raise  # our own deadline
+        return Outcome.FAILED, f"dial tcp {host}:{port}: {describe_network_error(error)}"
     writer.close()
     return Outcome.PASSED, ""
 

@@ -7,6 +7,7 @@ Certificates aren't verified, as the API documents for httpGet. Follows RFC 9112
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
 from dataclasses import dataclass, replace
@@ -83,13 +84,13 @@ async def _send_once(request: HTTPRequest) -> HTTPAnswer:
             request.host, request.port, ssl=tls, limit=_MAX_HEAD_BYTES
         )
     except (OSError, ssl.SSLError) as error:
-        raise HTTPFailed(f'Get "{request.url}": {_describe(error)}') from error
+        raise HTTPFailed(f'Get "{request.url}": {describe_network_error(error)}') from error
     try:
         writer.write(head)
         await writer.drain()
         return await _read_answer(reader)
     except (OSError, ssl.SSLError, EOFError, asyncio.LimitOverrunError) as error:
-        raise HTTPFailed(f'Get "{request.url}": {_describe(error)}') from error
+        raise HTTPFailed(f'Get "{request.url}": {describe_network_error(error)}') from error
     finally:
         # abort, not close: TLS would wait for the peer's close_notify, and nothing of the answer is wanted
         # any more.
@@ -124,12 +125,14 @@ def parse_headers(fields: bytes) -> dict[str, str]:
     return headers
 
 
-def _describe(error: Exception) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
+def describe_network_error(error: Exception) -> str:
+    """The kernel's words for what went wrong, in lower case. Pure."""
     if isinstance(error, EOFError):
         return "EOF"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLError) or not isinstance(error, OSError) or error.errno is None:
+        return str(error) or type(error).__name__
+    # asyncio's own text repeats the address; a failed name look-up has numbers that aren't the kernel's.
+    return os.strerror(error.errno).lower() if error.errno > 0 else str(error.strerror)
 
 
 @cache

@@ -74,12 +74,11 @@ def plan_probe(
 ) -> ProbeState:
     """The state after one try that was due at `state.due_at` and ended `now`; `random` is in [0, 1)."""
     counts = state.retry_at is None or state.regular_at <= state.retry_at
+    if not counts and outcome is not Outcome.PASSED:
+        return _plan_retry(probe, replace(state, message=message or state.message), now)
     if outcome is Outcome.UNKNOWN:
-        return replace(
-            state, regular_at=now + min(_UNKNOWN_RETRY_SECONDS, probe.period_seconds), retry_at=None
-        )
-    if outcome is Outcome.FAILED and not counts:
-        return _plan_retry(probe, replace(state, message=message), now)
+        again = now + min(_UNKNOWN_RETRY_SECONDS, probe.period_seconds)
+        return replace(state, regular_at=again, retry_at=None)
     passed = outcome is Outcome.PASSED
     streak = state.streak + 1 if state.last is passed else 1
     threshold = probe.success_threshold if passed else probe.failure_threshold
@@ -118,4 +117,4 @@ def _next_regular(probe: Probe, regular_at: float, now: float, random: float) ->
     now.
     """
     period = probe.period_seconds * (1 - _JITTER / 2 + _JITTER * random)
-    return max(regular_at, now) + period if now < regular_at else max(regular_at + period, now)
+    return now + period if now < regular_at else max(regular_at + period, now)

@@ -1,13 +1,12 @@
 """Which backend this node's rules go through.
 
-Shell: asks the kernel. Called once by the proxy. The mode `auto` means nftables where the kernel can hold our layout,
-and iptables elsewhere.
+Shell: asks the kernel. Called once by the proxy. The mode `auto` means nftables where the kernel can hold our
+layout, and iptables elsewhere.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from ipaddress import ip_network
 
 from agent.settings import ProxyMode
@@ -39,7 +38,7 @@ def build_ruleset_settings(cluster_cidr: str) -> tuple[RulesetSettings, ...]:
 
 
 async def choose_backends(mode: ProxyMode, settings: tuple[RulesetSettings, ...]) -> Backends:
-    """The backends of this mode; raises RulesUnsupported with the reason when the machine cannot have them."""
+    """The backends of this mode; raises RulesUnsupported, with the reason, when the machine cannot."""
     nftables: Backends = tuple(NftablesBackend(family) for family in settings)
     if mode is not ProxyMode.IPTABLES:
         try:
@@ -55,9 +54,15 @@ async def choose_backends(mode: ProxyMode, settings: tuple[RulesetSettings, ...]
     return iptables
 
 
-async def _check(backends: Iterable[RuleBackend]) -> None:
-    for backend in backends:
-        await backend.check_support()
+async def _check(backends: Backends) -> None:
+    """Closes them all when one cannot be used."""
+    try:
+        for backend in backends:
+            await backend.check_support()
+    except BaseException:
+        for backend in backends:
+            backend.close()
+        raise
 
 
 def other_backends(chosen: Backends, settings: tuple[RulesetSettings, ...]) -> Backends:

@@ -1,7 +1,7 @@
 """Which Services changed, and which EndpointSlices belong to each.
 
-Pure (no IO), with state. Takes the informers' notices, looks up nothing but what changed, and hands out the names of
-the Services to plan again. Used by the proxy alone.
+Pure (no IO), with state. Takes the informers' notices, looks up nothing but what changed, and hands out the
+names of the Services to plan again. Used by the proxy alone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One IP family's rules: wanted in memory, applied to the kernel, compared when in doubt.
 
-Shell. The proxy has one lane per family and calls it from one task. The everyday path sends what changed; whenever
-the kernel may hold something else (at start, after an error, after somebody's edit) the lane reads it, and sends the
-difference. Nothing is ever flushed, so connections go on meanwhile.
+Shell. The proxy has one lane per family and calls it from one task. The everyday path sends what changed;
+whenever the kernel may hold something else (at start, after an error, after somebody's edit) the lane reads
+it, and sends the difference. Nothing is ever flushed, so connections go on meanwhile.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FamilyLane:
         self._in_doubt = False
 
     async def load(self, wanted: Mapping[str, tuple[Intent, ...]]) -> None:
-        """Adopts what the kernel has and makes it what is wanted; raises RulesError and may be called again."""
+        """Adopts what the kernel has and makes it what is wanted; on RulesError, call it again."""
         observed = await self._backend.read()
         order = self._backend.layout.endpoint_order(observed)
         self._tracker = Tracker(self._backend.layout, order)
@@ -65,15 +65,17 @@ class FamilyLane:
         if not self._in_doubt:
             await self._apply(transaction)
         elif await self._apply_difference(await self._backend.read()) and not transaction:
-            logger.warning("rules were not as they should be and were mended", extra={"family": self.family.value})
+            logger.warning(
+                "rules were not as they should be and were mended", extra={"family": self.family.value}
+            )
         await self._forget_flows()
 
     def doubt(self) -> None:
-        """The kernel may hold something else than was applied: the next `apply_changes` compares everything."""
+        """The kernel may hold something else than we think: the next `apply_changes` compares everything."""
         self._in_doubt = True
 
-    async def remove(self) -> None:
-        await self._backend.remove()
+    def close(self) -> None:
+        self._backend.close()
 
     async def _apply_difference(self, observed: Ruleset) -> bool:
         transaction = diff_rulesets(observed, self._tracker.ruleset())

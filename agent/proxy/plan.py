@@ -1,9 +1,9 @@
 """What a Service and its EndpointSlices ask of this node's rules.
 
-Pure. One Service at a time, so that a change costs what that Service costs. Called by the proxy; the answer goes to
-`netrules`, which knows nothing of Services. Follows the "Virtual IPs and Service Proxies" page of the Kubernetes
-documentation: ready endpoints, or those that still serve while they terminate when there are no others; internal and
-external traffic policies; named ports by EndpointSlice port name.
+Pure. One Service at a time, so that a change costs what that Service costs. Called by the proxy; the answer
+goes to `netrules`, which knows nothing of Services. Follows the "Virtual IPs and Service Proxies" page of the
+Kubernetes documentation: ready endpoints, or those that still serve while they terminate when there are no
+others; internal and external traffic policies; named ports by EndpointSlice port name.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def find_service_key(endpoint_slice: EndpointSlice) -> ObjectKey | None:
 
 
 def is_proxied(service: Service) -> bool:
-    """Whether rules are wanted for it at all: not for headless and external names, nor for another proxy's."""
+    """Whether rules are wanted for it: not for headless ones and external names, nor another proxy's."""
     spec = service.spec
     return (
         spec.type != "ExternalName"

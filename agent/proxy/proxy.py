@@ -2,8 +2,8 @@
 
 Shell and loop. Informer notices mark Services as changed; one task plans those again and applies them, one
 transaction per IP family; what changes meanwhile is gathered for the next. Nothing is programmed before both
-informers have synced, so that a restart never puts an empty ruleset over a full one, and rules stay when the agent
-stops. Somebody else's edits of our rules are noticed and mended. Called by `agent.app`.
+informers have synced, so that a restart never puts an empty ruleset over a full one, and rules stay when the
+agent stops. Somebody else's edits of our rules are noticed and mended. Called by `agent.app`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Proxy:
             await NftablesBackend(settings).remove()
             await _remove_iptables(IptablesBackend(settings))
 
-    # --- noticing ----------------------------------------------------------------------------------------------
+    # --- noticing -------------------------------------------------------------------------------------------
 
     def _subscribe(self) -> None:
         self._services.subscribe(self._on_service)
@@ -141,7 +141,7 @@ class Proxy:
         except TimeoutError:
             self._verify_due = True
 
-    # --- applying ----------------------------------------------------------------------------------------------
+    # --- applying -------------------------------------------------------------------------------------------
 
     async def _until_done(self, step: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """The step's result, tried again with growing pauses while the kernel or its tools refuse it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
 from typing import Final
 
 from agent.pods.ports import ContainerID, SandboxID
@@ -20,8 +19,6 @@ POD_NAMESPACE_LABEL: Final = "io.kubernetes.pod.namespace"
 POD_UID_LABEL: Final = "io.kubernetes.pod.uid"
 CONTAINER_NAME_LABEL: Final = "io.kubernetes.container.name"
 NODE_LABEL: Final = "berth.dev/node"
-
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class ContainerState(Enum):
@@ -42,8 +39,8 @@ class RuntimeSandbox:
     attempt: int
     ready: bool
     created_at: float
-    labels: Mapping[str, str] = field(default=_NOTHING)
-    annotations: Mapping[str, str] = field(default=_NOTHING)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +64,8 @@ class RuntimeContainer:
     created_at: float
     image: str = ""
     image_ref: str = ""
-    labels: Mapping[str, str] = field(default=_NOTHING)
-    annotations: Mapping[str, str] = field(default=_NOTHING)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pod_uid(self) -> PodUID:

@@ -16,7 +16,7 @@ from agent.volumes.files import TokenRef
 from agent.volumes.tokens import IssuedToken
 from kubeapi.client import Client
 from kubeapi.core import ConfigMap, Secret
-from kubeapi.errors import ApiStatusError
+from kubeapi.errors import ApiStatusError, MalformedAnswer
 from kubeapi.informer import Informer
 from kubeapi.meta import ObjectKey, View, parse_time
 from kubeapi.pod import Pod
@@ -108,8 +108,18 @@ class KubeTokens:
             if error.is_not_found:
                 return None
             raise
-        status = _decode_token(response.body).status
+        return parse_token(response.body)
+
+
+def parse_token(body: bytes) -> IssuedToken:
+    """The token in a TokenRequest's answer; raises MalformedAnswer."""
+    try:
+        status = _decode_token(body).status
         return IssuedToken(status.token, parse_time(status.expiration_timestamp).timestamp())
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise MalformedAnswer(
+            "the API server's answer to a TokenRequest holds no token with a time"
+        ) from error
 
 
 def build_token_request(pod: Pod, reference: TokenRef) -> Mapping[str, object]:

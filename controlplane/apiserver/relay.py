@@ -110,6 +110,7 @@ class _Side(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
+        self.ended = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
@@ -123,11 +124,12 @@ class _Side(asyncio.Protocol):
         _resume(self.peer.transport)
 
     def eof_received(self) -> bool:
+        self.ended = True
         other = self.peer.transport
-        if other.can_write_eof():
-            other.write_eof()
-        else:
+        if self.peer.ended or not other.can_write_eof():
             other.close()
+            return False
+        other.write_eof()
         # TLS transports close on end of file whatever is returned, and complain about True.
         return self.transport.can_write_eof()
 

@@ -72,14 +72,14 @@ def ensure_certificates(
 ) -> CertificatePaths:
     """The authority and all leaves below `data_dir`, each one made or renewed if need be.
 
-    The authority is made once and never replaced: a broken one raises CertificatesError, as all nodes trust it.
+    The authority is made once and never replaced, as all nodes trust it: a broken one is a CertificatesError.
     """
     instant = now or datetime.now(UTC)
     directory = data_dir / "pki"
     for parent in (data_dir, directory):
         _make_directory(parent)
     directory.chmod(_DIRECTORY_MODE)
-    paths = _lay_out(directory)
+    paths = locate_certificates(data_dir)
     authority = _ensure_authority(paths.authority, instant)
     leaves: Mapping[PairPaths, LeafRequest] = {
         paths.serving: build_serving_request(names),
@@ -102,18 +102,25 @@ def issue_node_certificate(
     now: datetime | None = None,
 ) -> Pair:
     """A new key and certificate for a node, signed by the authority below `data_dir`; nothing is written."""
-    place = _lay_out(data_dir / "pki").authority
-    stored = _read_pair(place)
-    authority = stored.as_pair()
-    if authority is None:
-        raise CertificatesError(
-            f"no certificate authority at {place.certificate}; start the server once first"
-        )
+    authority = read_pair(locate_certificates(data_dir).authority)
     request = build_node_request(node_name, dns_names, addresses)
     return issue_leaf(authority, request, now or datetime.now(UTC))
 
 
-def _lay_out(directory: Path) -> CertificatePaths:
+def read_pair(place: PairPaths) -> Pair:
+    """A certificate and its key that must be there; CertificatesError."""
+    pair = _read_stored(place).as_pair()
+    if pair is None:
+        raise CertificatesError(
+            f"{place.certificate} and {place.key} are not both there; start the server once first"
+        )
+    return pair
+
+
+def locate_certificates(data_dir: Path) -> CertificatePaths:
+    """Where `ensure_certificates` keeps everything; reads nothing."""
+    directory = data_dir / "pki"
+
     def pair(name: str) -> PairPaths:
         return PairPaths(directory / f"{name}.crt", directory / f"{name}.key")
 
@@ -141,7 +148,7 @@ class _Stored:
 
 
 def _ensure_authority(place: PairPaths, now: datetime) -> Pair:
-    stored = _read_pair(place)
+    stored = _read_stored(place)
     authority = stored.as_pair()
     if authority is None:
         if stored.certificate is not None:
@@ -166,7 +173,7 @@ def _ensure_authority(place: PairPaths, now: datetime) -> Pair:
 
 def _ensure_leaf(place: PairPaths, request: LeafRequest, authority: Pair, now: datetime) -> None:
     """A leaf that is half there, or whose halves don't match, is what an interrupted renewal leaves."""
-    pair = _read_pair(place).as_pair()
+    pair = _read_stored(place).as_pair()
     is_good = (
         pair is not None
         and pair.is_matching()
@@ -178,7 +185,7 @@ def _ensure_leaf(place: PairPaths, request: LeafRequest, authority: Pair, now: d
         _LOG.info("certificate issued", extra={"path": str(place.certificate)})
 
 
-def _read_pair(place: PairPaths) -> _Stored:
+def _read_stored(place: PairPaths) -> _Stored:
     return _Stored(_read_part(place.certificate, parse_certificate), _read_part(place.key, parse_key))
 
 

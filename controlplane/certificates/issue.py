@@ -44,7 +44,7 @@ class Pair:
 
 
 def create_authority(now: datetime, key: ec.EllipticCurvePrivateKey | None = None) -> Pair:
-    """A new self-signed certificate authority; with the key of an old one, whoever trusts that trusts this."""
+    """A new self-signed certificate authority; with an old one's key, whoever trusts that trusts this."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     name = _render_name(CA_SUBJECT)
     builder = _start(name, name, key.public_key(), now, CA_LIFETIME)

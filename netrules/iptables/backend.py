@@ -53,6 +53,9 @@ class IptablesBackend:
         text = render_transaction(transaction)
         await self._run(f"{self._tool}-restore", "--noflush", "-w", str(_LOCK_WAIT_SECONDS), input_text=text)
 
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
     async def remove(self) -> None:
         observed = await self.read()
         if is_ours(observed):

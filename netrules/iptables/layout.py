@@ -248,7 +248,7 @@ class _ServicePieces:
             if intent.endpoints:
                 yield self._entry(NAT, SERVICES, (*where, Jump(self._name("KUBE-SVC-"))), "cluster IP")
             else:
-                yield self._entry(FILTER, SERVICES, (*where, Reject()), "has no endpoints")
+                yield self._entry(FILTER, SERVICES, (*where, self._reject()), "has no endpoints")
         if intent.endpoints:
             outsiders = (self._outsiders(address) for address in intent.cluster_addresses)
             guards = tuple(rule for rules in outsiders for rule in rules)
@@ -301,7 +301,10 @@ class _ServicePieces:
         return (_rule(AddressMatch(_SADDR, cidrs[0], negated=True), *where, Jump(MARK_MASQ)),)
 
     def _refusal(self) -> Verdict:
-        return Drop() if self.intent.preserve_client and self.intent.endpoints else Reject()
+        return Drop() if self.intent.preserve_client and self.intent.endpoints else self._reject()
+
+    def _reject(self) -> Reject:
+        return Reject(reset=self.intent.protocol is Protocol.TCP)
 
     def _entry(self, table: str, chain: str, statements: tuple[Statement, ...], what: str) -> SharedRule:
         return SharedRule(table, chain, Rule(statements, f"{self.intent.name} {what}"))

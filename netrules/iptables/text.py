@@ -32,6 +32,7 @@ from netrules.model import (
     Masquerade,
     PortMatch,
     Protocol,
+    ProtocolMatch,
     Reject,
     Return,
     Rule,
@@ -52,6 +53,7 @@ from netrules.transaction import (
 )
 
 _REJECT_WITH: Final = {Family.IPV4: "icmp-port-unreachable", Family.IPV6: "icmp6-port-unreachable"}
+_RESET: Final = "tcp-reset"
 _RANK: Final = (
     AddressMatch,
     LocalDestination,
@@ -141,8 +143,8 @@ def _render(statement: Statement, family: Family) -> str:
             return "-j ACCEPT"
         case Drop():
             return "-j DROP"
-        case Reject():
-            return f"-j REJECT --reject-with {_REJECT_WITH[family]}"
+        case Reject(reset=reset):
+            return f"-j REJECT --reject-with {_RESET if reset else _REJECT_WITH[family]}"
         case Masquerade():
             return "-j MASQUERADE --random-fully"
         case SetMark(bits=bits):
@@ -153,7 +155,7 @@ def _render(statement: Statement, family: Family) -> str:
             target = f"[{address}]:{port}" if family is Family.IPV6 else f"{address}:{port}"
             name = protocol.name.lower()
             return f"-p {name} -m {name} -j DNAT --to-destination {target}"
-        case InSet() | DnatMatch() | DnatFromMap() | VerdictFromMap() | Unrecognised():
+        case InSet() | ProtocolMatch() | DnatMatch() | DnatFromMap() | VerdictFromMap() | Unrecognised():
             raise RulesError(f"iptables rules of ours hold no {statement}")
     assert_never(statement)
 
@@ -288,9 +290,10 @@ class _RuleParser:
 
     def _reject(self) -> None:
         self._skip("--reject-with")
-        if self._words.pop(0) not in _REJECT_WITH.values():
-            raise ValueError("another kind of reject")
-        self._target.append(Reject())
+        kind = self._words.pop(0)
+        if kind != _RESET and kind not in _REJECT_WITH.values():
+            raise ValueError(kind)
+        self._target.append(Reject(reset=kind == _RESET))
 
     def _set_mark(self) -> None:
         self._skip("--set-xmark")

@@ -46,6 +46,13 @@ class NftablesBackend:
         """The netlink port that our own commits come from, 0 before the first: notifications carry it."""
         return self._socket.port_id if self._socket else 0
 
+    def close(self) -> None:
+        """Gives back the socket and the thread; the rules stay."""
+        self._worker.shutdown(wait=True)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     async def read(self) -> Ruleset:
         return await self._in_worker(self._read)
 

@@ -33,6 +33,7 @@ from netrules.model import (
     MarkMatch,
     Masquerade,
     PortMatch,
+    ProtocolMatch,
     Reject,
     Return,
     Rule,
@@ -78,6 +79,7 @@ _STATE_BITS: Final = {
     ConnectionState.RELATED: 4,
     ConnectionState.NEW: 8,
 }
+_REJECT_ICMP, _REJECT_RESET = 0, 1
 _PORT_UNREACHABLE: Final = {Family.IPV4: 3, Family.IPV6: 4}
 _DATA_VALUE, _DATA_VERDICT = 1, 2
 
@@ -133,6 +135,8 @@ def _compile(statement: Statement, family: Family) -> Iterable[Expression]:
     match statement:
         case AddressMatch():
             return _address_match(statement, family)
+        case ProtocolMatch(protocol=protocol):
+            return (*_loads((Field.PROTOCOL,), family), _compare(bytes([protocol])))
         case PortMatch(protocol=protocol, port=port):
             return (
                 *_loads((Field.PROTOCOL,), family),
@@ -163,9 +167,10 @@ def _compile(statement: Statement, family: Family) -> Iterable[Expression]:
             return (_load_mark(), _bitwise(_host(0xFFFFFFFF), _host(bits)), _store_mark())
         case Masquerade():
             return (_expression("masq", (1, _RANDOM_FULLY)),)
+        case Reject(reset=True):
+            return (_expression("reject", (1, _REJECT_RESET)),)
         case Reject():
-            code = _PORT_UNREACHABLE[family]
-            return (_expression("reject", (1, 0), (2, bytes([code]))),)
+            return (_expression("reject", (1, _REJECT_ICMP), (2, bytes([_PORT_UNREACHABLE[family]]))),)
         case Dnat() | DnatFromMap():
             return _dnat(statement, family)
         case VerdictFromMap(fields=fields, map=name):

@@ -47,6 +47,7 @@ from netrules.model import (
     Masquerade,
     NamedSet,
     Protocol,
+    ProtocolMatch,
     Reject,
     Rule,
     Ruleset,
@@ -175,7 +176,7 @@ class FlatLayout:
             _rule(DnatFromMap(_PORT, ANY_HOST_PORTS.name)),
         )
         return (
-            Chain(REJECT_CHAIN, (_rule(Reject()),)),
+            Chain(REJECT_CHAIN, (_rule(ProtocolMatch(Protocol.TCP), Reject(reset=True)), _rule(Reject()))),
             Chain("to-node", to_node),
             Chain("to-services", to_services),
         )
@@ -246,7 +247,7 @@ def _service_elements(intent: ServiceIntent) -> Iterator[Element]:
         yield from _address_elements(intent, address, intent.outside_endpoints)
         if not intent.outside_endpoints:
             yield _element(UNREACHABLE_SERVICES, frontend, _refusal(intent))
-        if not intent.preserve_client:
+        elif not intent.preserve_client:
             yield _element(MASQUERADE_SERVICES, frontend)
     if intent.node_port:
         yield from _node_port_elements(intent)
@@ -265,10 +266,10 @@ def _address_elements(
 def _node_port_elements(intent: ServiceIntent) -> Iterator[Element]:
     frontend = (intent.protocol, intent.node_port)
     endpoints = intent.outside_endpoints
-    if endpoints:
-        yield _element(NODE_PORTS, frontend, Goto(f"node-port-spread-{len(endpoints)}"))
-    else:
+    if not endpoints:
         yield _element(UNREACHABLE_NODE_PORTS, frontend, _refusal(intent))
+        return
+    yield _element(NODE_PORTS, frontend, Goto(f"node-port-spread-{len(endpoints)}"))
     for index, backend in enumerate(endpoints):
         yield _element(NODE_PORT_ENDPOINTS, (index, *frontend), (backend.address, backend.port))
     if not intent.preserve_client:

@@ -20,7 +20,7 @@ _GROUP_NFTABLES: Final = 7
 
 
 class NftablesMonitor:
-    """Calls `on_change` in the event loop when our tables changed by any netlink port other than `own_ports()`.
+    """Calls `on_change` in the event loop when our tables changed by a netlink port not in `own_ports()`.
 
     Notifications that the kernel had to drop count as a change. Use as a context manager inside the loop.
     """

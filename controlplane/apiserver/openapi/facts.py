@@ -538,4 +538,8 @@ StatusCause
  field=string message=string reason=string
 StatusDetails
  causes=[]StatusCause group=string kind=string name=string retryAfterSeconds=integer uid=string
+[io.k8s.api.policy.v1]
+Eviction
+ apiVersion=string deleteOptions=io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions kind=string
+ metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
 """

@@ -31,6 +31,7 @@ ROOTS: Final = (
     "autoscaling_v1.Scale",
     "discovery_v1.EndpointSlice",
     "coordination_v1.Lease",
+    "policy_v1.Eviction",
     "meta_v1.Status",
     "meta_v1.DeleteOptions",
 )
@@ -42,6 +43,7 @@ PACKAGES: Final = {
     "autoscaling_v1": "io.k8s.api.autoscaling.v1",
     "discovery_v1": "io.k8s.api.discovery.v1",
     "coordination_v1": "io.k8s.api.coordination.v1",
+    "policy_v1": "io.k8s.api.policy.v1",
     "meta_v1": "io.k8s.apimachinery.pkg.apis.meta.v1",
 }
 SCALARS: Final = {

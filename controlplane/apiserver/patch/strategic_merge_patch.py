@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from controlplane.apiserver.openapi.merge_keys import find_patch_strategy
 from controlplane.apiserver.openapi.schema import (
     Document,
     FieldType,
@@ -21,7 +22,6 @@ from controlplane.apiserver.openapi.schema import (
 from controlplane.apiserver.patch.element_order import order_elements, require_order
 from controlplane.apiserver.patch.errors import PatchError, require_depth
 from controlplane.apiserver.patch.json_patch import is_equal
-from controlplane.apiserver.patch.merge_keys import find_patch_strategy
 
 _PATCH: Final = "$patch"
 _RETAIN_KEYS: Final = "$retainKeys"

@@ -51,8 +51,8 @@ class NamespaceReconciler:
         return (await self._client.list(metadata_only, namespace)).items
 
     def _note_content(self, change: Change[Any]) -> None:
-        """Something is gone from a namespace: perhaps it was the last."""
-        if change.new is not None:
+        """Something is going or gone: perhaps it was what the next step waited for."""
+        if change.new is not None and change.new.metadata.deletion_timestamp is None:
             return
         namespace = self._caches.namespaces.get(ObjectKey("", change.key.namespace))
         if namespace is not None and namespace.metadata.deletion_timestamp is not None:

@@ -32,7 +32,7 @@ FINALIZER: Final = "kubernetes"
 LOOK_AGAIN_SECONDS: Final = 5.0
 
 RUNNING_FIRST: Final[tuple[Resource[Any], ...]] = (DEPLOYMENTS, REPLICA_SETS, PODS)
-"""Makers before what they make, or it would be made again."""
+"""Makers before what they make, or it would be made again; all of it gone before the rest."""
 
 THE_REST: Final[tuple[Resource[Any], ...]] = (
     SERVICES,
@@ -58,10 +58,15 @@ def plan_namespace(observed: ObservedNamespace) -> Plan:
     meta = observed.namespace.metadata
     if meta.deletion_timestamp is None or FINALIZER not in observed.namespace.spec.finalizers:
         return Plan()
-    for stage in (RUNNING_FIRST, THE_REST):
-        if any(observed.contents.get(resource.path()) for resource in stage):
-            deletions = tuple(each for resource in stage for each in _plan_deletions(observed, resource))
+    for resource in RUNNING_FIRST:
+        deletions = _plan_deletions(observed, resource)
+        if deletions:
             return Plan(deletions, LOOK_AGAIN_SECONDS)
+    if any(observed.contents.get(resource.path()) for resource in RUNNING_FIRST):
+        return Plan((), LOOK_AGAIN_SECONDS)
+    if any(observed.contents.get(resource.path()) for resource in THE_REST):
+        deletions = tuple(each for resource in THE_REST for each in _plan_deletions(observed, resource))
+        return Plan(deletions, LOOK_AGAIN_SECONDS)
     return Plan((FinalizeNamespace(meta.name, meta.uid),))
 
 

@@ -38,8 +38,8 @@ while True:
 
 
 @pytest.fixture
-def netns() -> Iterator[Path]:
-    path = Path(f"/run/netns/berth-lab-proc-{os.getpid()}.n1")
+def netns(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "netns"
     create_netns(path)
     yield path
     remove_netns(path)

@@ -11,7 +11,7 @@ SOCKET_PATH_LIMIT = 107
 def test_everything_of_a_lab_starts_with_its_mark() -> None:
     node = LabNames("blue").node("n1")
 
-    assert str(node.netns) == "/run/netns/berth-lab-blue.n1"
+    assert str(node.netns) == "/run/berth-lab-blue/netns/n1"
     assert node.cgroup_root == "/berth-lab-blue/n1"
     assert node.runtime_endpoint == "unix:///run/berth-lab-blue/n1/containerd.sock"
     assert str(node.agent_root) == "/var/lib/berth-lab-blue/n1/agent"
@@ -30,7 +30,7 @@ def test_a_bad_lab_name_is_refused_with_a_sentence(text: str) -> None:
         parse_lab_name(text)
 
 
-@pytest.mark.parametrize("text", ["server", "bridge", "n" * 16, "N1", ""])
+@pytest.mark.parametrize("text", ["server", "bridge", "netns", "n" * 16, "N1", ""])
 def test_a_bad_node_name_is_refused(text: str) -> None:
     with pytest.raises(LabError, match="can't name a node"):
         check_node_name(text)
@@ -40,7 +40,7 @@ def test_a_bad_node_name_is_refused(text: str) -> None:
     ("text", "lab"),
     [
         ("0::/berth-lab-blue/n1/kubepods", "blue"),
-        ("/run/netns/berth-lab-two-words.n1", "two-words"),
+        ("/run/berth-lab-two-words/netns/n1", "two-words"),
         ("/run/containerd/s/4f2", ""),
         ("-address /run/berth-lab-x/n1/containerd.sock", "x"),
     ],
@@ -52,5 +52,6 @@ def test_the_mark_is_found_in_any_text(text: str, lab: str) -> None:
 def test_no_lab_finds_what_belongs_to_a_lab_whose_name_begins_with_its_own() -> None:
     other = LabNames("a-b")
 
-    assert not str(other.netns("n1")).startswith(str(LabNames("a").netns("")))
-    assert not str(other.data_directory).startswith(f"{LabNames('a').data_directory}/")
+    assert not other.netns("n1").is_relative_to(LabNames("a").run_directory)
+    assert not other.data_directory.is_relative_to(LabNames("a").data_directory)
+    assert find_lab_mark(str(other.netns("n1"))) == "a-b"

@@ -19,8 +19,8 @@ def test_a_node_gets_its_address_before_the_route_that_needs_it() -> None:
 
 
 def test_a_cable_ends_in_the_node_s_namespace_and_on_the_bridge() -> None:
-    assert plan_cable("n1", Path("/run/netns/berth-lab-x.n1")) == (
-        "link add n1 type veth peer name eth0 netns /run/netns/berth-lab-x.n1",
+    assert plan_cable("n1", Path("/run/berth-lab-x/netns/n1")) == (
+        "link add n1 type veth peer name eth0 netns /run/berth-lab-x/netns/n1",
         "link set n1 master br0",
         "link set n1 up",
     )

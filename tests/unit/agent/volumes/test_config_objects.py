@@ -18,6 +18,7 @@ from agent.volumes.config_objects import (
 )
 from agent.volumes.files import TokenRef
 from kubeapi.client import Client
+from kubeapi.errors import ApiStatusError, MalformedAnswer
 from kubeapi.kubeconfig import ClientConfig
 from kubeapi.meta import ObjectKey
 from kubeapi.pod import (
@@ -30,6 +31,7 @@ from kubeapi.pod import (
     Pod,
     PodUID,
 )
+from kubeapi.status import Reason
 from kubeapi.volume import (
     ConfigMapVolumeSource,
     NamedProjection,
@@ -197,5 +199,13 @@ async def test_a_change_at_the_api_server_reaches_the_pod(api: FakeApi, client: 
     await config.aclose()
 
 
-async def test_without_a_service_account_there_is_no_token(client: Client) -> None:
-    assert await KubeTokens(client).request_token(_pod(), TokenRef("", 3600)) is None
+async def test_asks_for_a_token(api: FakeApi, client: Client) -> None:
+    reference, tokens = TokenRef("", 3600), KubeTokens(client)
+    with pytest.raises(MalformedAnswer, match="token"):
+        await tokens.request_token(_pod(), reference)
+    assert api.requests[-1].path == "/api/v1/namespaces/default/serviceaccounts/default/token"
+    api.fail_next(Reason.NOT_FOUND, 404)
+    assert await tokens.request_token(_pod(), reference) is None
+    api.fail_next(Reason.FORBIDDEN, 403)
+    with pytest.raises(ApiStatusError):
+        await tokens.request_token(_pod(), reference)
