@@ -92,7 +92,7 @@ def kubeconfig(name: str) -> None:
 
 @lab.command(
     "exec",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"ignore_unknown_options": True},
     epilog="Example: sudo berth lab exec n1 -- ctr containers ls",
 )
 @click.argument("node")

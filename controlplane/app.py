@@ -97,7 +97,7 @@ async def run_until(settings: ServerSettings, stop: asyncio.Event) -> None:
             task.cancel()
 
 
-# --- what is needed before anything runs -----------------------------------------------------------------------
+# --- what is needed before anything runs ------------------------------------------------------------------
 
 
 def _check_settings(settings: ServerSettings) -> None:
@@ -195,7 +195,7 @@ def _build_loopback_url(sockets: Sequence[socket.socket]) -> str:
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
-# --- scheduler and controllers ---------------------------------------------------------------------------------
+# --- scheduler and controllers ----------------------------------------------------------------------------
 
 Run = Callable[[], Awaitable[None]]
 

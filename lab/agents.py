@@ -8,8 +8,9 @@ from __future__ import annotations
 from lab.control_plane import build_berth_argv, build_berth_environment
 from lab.errors import LabError
 from lab.images import PAUSE_IMAGE
+from lab.prerequisites import find_cni_plugins
 from lab.processes import Process, kill_process, read_process, start_program
-from lab.runtime_node import RuntimeNode, find_cni_plugins
+from lab.runtime_node import RuntimeNode
 
 PROGRAM = "agent"
 HEALTHZ_PORT = 10248

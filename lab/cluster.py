@@ -28,8 +28,9 @@ from lab.errors import LabError
 from lab.images import default_cache, prepare_images
 from lab.names import SERVER, LabNames, check_node_name, parse_lab_name
 from lab.network import create_bridge, cut_link, heal_link
+from lab.prerequisites import require_programs
 from lab.processes import current_process, read_process
-from lab.runtime_node import RuntimeNode, bring_up_runtime, require_programs
+from lab.runtime_node import RuntimeNode, bring_up_runtime
 from lab.state import LabState, NodeState, list_labs, read_state, write_state
 from lab.teardown import remove_lab, remove_orphans
 from lab.watchdog import start_watchdog

@@ -16,6 +16,8 @@ from collections.abc import Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import uvloop
+
 from kubeapi.client import Client
 from kubeapi.core import Node
 from kubeapi.errors import KubeAPIError
@@ -124,7 +126,9 @@ def _run_in_own_loop(work: Coroutine[Any, Any, T]) -> T:
 
     def run() -> None:
         try:
-            results.append(asyncio.run(work))
+            # uvloop's end of a loop closes what is open; asyncio's would leave an abandoned watch's TLS goodbye.
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                results.append(runner.run(work))
         except BaseException as error:  # carried to the caller's thread, below
             errors.append(error)
 

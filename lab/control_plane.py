@@ -18,8 +18,8 @@ from lab.addresses import AddressPlan
 from lab.errors import LabError
 from lab.names import SERVER, LabNames
 from lab.network import connect_server
+from lab.process_search import LAB_VARIABLE
 from lab.processes import (
-    LAB_VARIABLE,
     Process,
     Program,
     build_environment,
@@ -84,7 +84,10 @@ class ControlPlane:
 
     def write_admin_kubeconfig(self) -> Path:
         """For the host's own namespace; once the server has its authority."""
-        return self._write_kubeconfig(self.names.admin_kubeconfig, None, self.host_url)
+        path = self._write_kubeconfig(self.names.admin_kubeconfig, None, self.host_url)
+        if "SUDO_UID" in os.environ:  # who typed `sudo berth lab up` goes on with a plain `kubectl`
+            os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1")))
+        return path
 
     def write_node_kubeconfig(self, node: str) -> Path:
         return self._write_kubeconfig(self.names.node(node).kubeconfig, node, self.node_url)

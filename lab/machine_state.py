@@ -19,7 +19,8 @@ from typing import Any
 from lab.cgroups import list_cgroups
 from lab.errors import LabError
 from lab.names import PREFIX, find_lab_mark
-from lab.processes import LAB_VARIABLE, build_environment, find_program, read_command_line, read_start_ticks
+from lab.process_search import LAB_VARIABLE, read_command_line, read_start_ticks
+from lab.processes import build_environment, find_program
 from lab.teardown import CNI_RESULTS
 
 # Where a node's programs write when nobody tells them otherwise.

@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +24,9 @@ import msgspec
 
 from lab import launch
 from lab.errors import LabError
+from lab.process_search import read_program_name, read_start_ticks
 
-LAB_VARIABLE = "BERTH_LAB"
 _FIRST_LISTEN_FD = 3  # sd_listen_fds(3)
-_SHIM_DEPTH = 64
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -97,12 +96,6 @@ def current_process() -> Process:
     return Process(os.getpid(), read_start_ticks(os.getpid()) or 0)
 
 
-def read_start_ticks(pid: int) -> int | None:
-    """When the process started; None when there is none, or only a zombie."""
-    stat = _read_stat(pid)
-    return None if stat is None or stat[0] in "ZX" else int(stat[19])
-
-
 def kill_process(process: Process, timeout_seconds: float = 10) -> None:
     """SIGKILL, and waits until it is gone; gone already is success."""
     if is_running(process):
@@ -127,29 +120,9 @@ def kill_pids(pids: Iterable[int], timeout_seconds: float = 10) -> None:
 def kill_containers_then_shims(pids: Iterable[int]) -> None:
     """As `kill_pids`, shims last: they reap their containers, which init may take seconds to do."""
     everything = frozenset(pids)
-    shims = frozenset(pid for pid in everything if _program_name(pid).startswith("containerd-shim"))
+    shims = frozenset(pid for pid in everything if read_program_name(pid).startswith("containerd-shim"))
     kill_pids(everything - shims)
     kill_pids(shims)
-
-
-def find_lab_processes(
-    cgroup_pids: frozenset[int], lab: str, paths: Sequence[str], netns_inodes: frozenset[int]
-) -> frozenset[int]:
-    """Every process of a lab: in its cgroups or namespaces, started by it, its shims and what they started.
-
-    `paths` are beginnings of paths that only this lab's containerd and shims have on their command line.
-    """
-    pids = frozenset(int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-    spared = _own_ancestors()
-    ours = {
-        pid
-        for pid in pids - spared
-        if pid in cgroup_pids
-        or _read_netns_inode(pid) in netns_inodes
-        or _has_variable(pid, f"{LAB_VARIABLE}={lab}")
-        or _is_containerd_of(pid, paths)
-    }
-    return frozenset((ours | _descendants(ours, pids)) - spared)
 
 
 def _spawn(spec: str, environment: Mapping[str, str], output: int, listen_fd: int | None) -> int:
@@ -189,63 +162,3 @@ def reap(pid: int) -> None:
     """Takes the exit status of a child of ours; somebody else's is init's to take."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-
-
-def _read_stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the state on (proc(5): field 3)."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return text.rpartition(")")[2].split()  # the name before may hold spaces and brackets
-
-
-def read_command_line(pid: int) -> tuple[str, ...]:
-    try:
-        text = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return ()
-    return tuple(part.decode(errors="replace") for part in text.split(b"\0"))
-
-
-def _program_name(pid: int) -> str:
-    return Path(next(iter(read_command_line(pid)), "")).name
-
-
-def _is_containerd_of(pid: int, paths: Sequence[str]) -> bool:
-    if not _program_name(pid).startswith("containerd"):
-        return False
-    return any(argument.startswith(path) for argument in read_command_line(pid) for path in paths)
-
-
-def _has_variable(pid: int, assignment: str) -> bool:
-    try:
-        return assignment.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
-
-
-def _read_netns_inode(pid: int) -> int:
-    try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino
-    except OSError:
-        return 0
-
-
-def _own_ancestors() -> frozenset[int]:
-    found = {os.getpid()}
-    pid = os.getpid()
-    while (stat := _read_stat(pid)) is not None and (pid := int(stat[1])) > 0:
-        found.add(pid)
-    return frozenset(found)
-
-
-def _descendants(roots: Iterable[int], pids: Iterable[int]) -> set[int]:
-    parents = {pid: int(stat[1]) for pid in pids if (stat := _read_stat(pid)) is not None}
-    found = set(roots)
-    for _ in range(_SHIM_DEPTH):
-        more = {pid for pid, parent in parents.items() if parent in found} - found
-        if not more:
-            break
-        found |= more
-    return found

@@ -8,7 +8,6 @@ A shell. Used alone by tests and benches that need a real runtime and no control
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,13 +29,13 @@ from lab.images import PAUSE_IMAGE, SHELL_IMAGE, WEB_IMAGE, prepare_images
 from lab.names import NodePaths, check_node_name, parse_lab_name
 from lab.namespaces import run_in_netns
 from lab.network import connect_node, create_bridge
+from lab.prerequisites import find_cni_plugins, read_filesystem, require_programs
+from lab.process_search import LAB_VARIABLE
 from lab.processes import (
-    LAB_VARIABLE,
     Process,
     Program,
     build_environment,
     current_process,
-    find_program,
     kill_containers_then_shims,
     kill_process,
     read_process,
@@ -48,7 +47,6 @@ from lab.teardown import remove_lab, remove_orphans
 from lab.watchdog import start_watchdog
 
 CONTAINERD = "containerd"
-CNI_BIN_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 
 _START_SECONDS = 30
 
@@ -195,29 +193,6 @@ def running_runtime_node(lab_name: str, node_name: str = "n1") -> Iterator[Runti
         remove_lab(names)
 
 
-def require_programs() -> None:
-    """A sentence about the first program that a lab needs and this machine lacks."""
-    if os.geteuid() != 0:
-        raise LabError("the lab needs root; run it with sudo")
-    for program, package in (
-        ("containerd", "containerd"),
-        ("ctr", "containerd"),
-        ("runc", "runc"),
-        ("ip", "iproute2"),
-        ("nsenter", "util-linux"),
-    ):
-        if find_program(program) is None:
-            raise LabError(f"the lab needs `{program}`; install the package {package}")
-    find_cni_plugins()
-
-
-def find_cni_plugins() -> Path:
-    for directory in CNI_BIN_DIRECTORIES:
-        if (directory / "bridge").exists():
-            return directory
-    raise LabError("the lab needs the CNI plugins; install the package containernetworking-plugins")
-
-
 def _directories(paths: NodePaths) -> tuple[Path, ...]:
     return (
         paths.run,
@@ -231,7 +206,7 @@ def _directories(paths: NodePaths) -> tuple[Path, ...]:
 
 
 def _containerd_settings(paths: NodePaths) -> ContainerdSettings:
-    filesystem = _read_filesystem(paths.containerd_root)
+    filesystem = read_filesystem(paths.containerd_root)
     status = Path("/proc/self/status").read_text()
     return ContainerdSettings(
         root=paths.containerd_root,
@@ -243,14 +218,3 @@ def _containerd_settings(paths: NodePaths) -> ContainerdSettings:
         restrict_oom_score_adj=not has_bounding_capability(status, CAP_SYS_RESOURCE),
         snapshotter=choose_snapshotter(filesystem),
     )
-
-
-def _read_filesystem(path: Path) -> str:
-    """The type of the file system below the path, as mountinfo names it."""
-    best = ("", "")
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        point = before.split(" ")[4]
-        if path.is_relative_to(point) and len(point) >= len(best[0]):
-            best = (point, after.split(" ")[0])
-    return best[1]

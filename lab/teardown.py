@@ -19,7 +19,8 @@ from lab import cgroups
 from lab.errors import LabError
 from lab.names import NETNS, LabNames
 from lab.namespaces import unmount
-from lab.processes import find_lab_processes, kill_containers_then_shims
+from lab.process_search import find_lab_processes
+from lab.processes import kill_containers_then_shims
 from lab.state import lab_lock, list_orphans, read_state
 
 # containerd keeps its shims' sockets here whatever its configuration says, CNI its results.

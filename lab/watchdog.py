@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 from lab.errors import LabError
 from lab.names import LabNames, parse_lab_name
-from lab.processes import LAB_VARIABLE, Process, is_running
+from lab.process_search import LAB_VARIABLE
+from lab.processes import Process, is_running
 from lab.state import read_state
 from lab.teardown import remove_lab
 

@@ -166,8 +166,8 @@ class Drop:
 class Reject:
     """Tells the client "connection refused": with ICMP port unreachable, or a TCP reset (TCP packets only).
 
-    A reset is the better answer to TCP: the kernel sends each peer only a few ICMP errors per second, and a client
-    that connects over IPv6 takes the ICMP error to heart only at its second packet, a second later.
+    A reset is the better answer to TCP: the kernel sends each peer only a few ICMP errors per second, and a
+    client that connects over IPv6 takes the ICMP error to heart only at its second packet, a second later.
     """
 
     reset: bool = False

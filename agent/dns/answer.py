@@ -18,6 +18,8 @@ TTL_SECONDS: Final = 5
 """Short, because names change with the pods behind them."""
 
 _MOST_ROTATIONS: Final = 8
+_MOST_RECORDS_TO_ROTATE: Final = 64
+_SMALLEST_RECORD_BYTES: Final = 12
 _SRV_PRIORITY: Final = 0
 _SRV_WEIGHT: Final = 100
 
@@ -66,10 +68,16 @@ def build_query_for(name: str, query: Query) -> bytes:
 
 
 def _build(
-    query: Query, code: int, records: Iterable[Record], additional: Iterable[Record], domain: str | None
+    query: Query,
+    code: int,
+    records: tuple[Record, ...],
+    additional: Iterable[Record],
+    domain: str | None,
 ) -> bytes:
     reply = _reply(query, code, authoritative=True)
-    reply.add_answer(*(_to_wire(query, record) for record in records))
+    # One more than could fit, so that what is left out is noticed below.
+    most = query.size_limit // _SMALLEST_RECORD_BYTES + 1
+    reply.add_answer(*(_to_wire(query, record) for record in records[:most]))
     if domain is not None:
         reply.add_auth(_soa(domain))
     reply.add_ar(*(_to_wire(query, record) for record in additional))
@@ -109,7 +117,8 @@ def _rotations(records: tuple[Record, ...]) -> Iterable[tuple[Record, ...]]:
     if not rest or rest[0].type not in (RecordType.A, RecordType.AAAA):
         yield records
         return
-    for first in range(min(len(rest), _MOST_ROTATIONS)):
+    few = len(rest) <= _MOST_RECORDS_TO_ROTATE  # Building long packets takes its time.
+    for first in range(min(len(rest), _MOST_ROTATIONS if few else 2)):
         yield aliases + rest[first:] + rest[:first]
 
 

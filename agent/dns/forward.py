@@ -147,10 +147,6 @@ class _UdpExchange(asyncio.DatagramProtocol):
         self._sent = sent
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._sent)
-
     def datagram_received(self, data: bytes, _addr: object) -> None:
         if not self.answer.done() and _answers(data, self._sent):
             self.answer.set_result(data)
@@ -170,6 +166,7 @@ async def _exchange_udp(address: str, port: int, sent: bytes) -> bytes:
         lambda: _UdpExchange(sent), remote_addr=(address, port)
     )
     try:
+        transport.sendto(sent)
         return await protocol.answer
     finally:
         transport.close()

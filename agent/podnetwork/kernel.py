@@ -51,23 +51,41 @@ class KernelNetwork:
         )
 
     async def apply_routes(self, change: RouteChange) -> None:
-        """Puts routes in place and removes others; one that is gone already is success. Raises AgentError."""
+        """Puts routes in place and removes others; one that is gone already is success.
+
+        A route that can't be had doesn't hinder the others; AgentError names the first when all are tried.
+        """
+        failures: list[AgentError] = []
         for route in change.replace:
             try:
-                await self._netlink.route(
-                    "replace", dst=route.destination, gateway=route.gateway, proto=ROUTE_PROTOCOL
-                )
-            except NetlinkError as error:
-                raise AgentError(
-                    f"cannot route the pods {route.destination} by way of {route.gateway}: {error}; "
-                    "the two nodes must share a link"
-                ) from error
+                await self._replace_route(route)
+            except AgentError as error:
+                failures.append(error)
         for route in change.remove:
             try:
-                await self._netlink.route("del", dst=route.destination, proto=ROUTE_PROTOCOL)
-            except NetlinkError as error:
-                if error.code not in _GONE:
-                    raise AgentError(f"cannot remove the route to {route.destination}: {error}") from error
+                await self._remove_route(route)
+            except AgentError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def _replace_route(self, route: PodRoute) -> None:
+        try:
+            await self._netlink.route(
+                "replace", dst=route.destination, gateway=route.gateway, proto=ROUTE_PROTOCOL
+            )
+        except NetlinkError as error:
+            raise AgentError(
+                f"cannot route the pods {route.destination} by way of {route.gateway}: {error}; "
+                "the two nodes must share a link"
+            ) from error
+
+    async def _remove_route(self, route: PodRoute) -> None:
+        try:
+            await self._netlink.route("del", dst=route.destination, proto=ROUTE_PROTOCOL)
+        except NetlinkError as error:
+            if error.code not in _GONE:
+                raise AgentError(f"cannot remove the route to {route.destination}: {error}") from error
 
     async def remove_link(self, name: str) -> None:
         """Removes a link; not there is success."""

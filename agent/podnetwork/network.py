@@ -1,7 +1,8 @@
 """Keeps this node's pod network: the CNI configuration, and the routes to the other nodes' pods.
 
-The loop observes the Node objects and our routes, and applies the difference. Joined up by `agent.app`. Rules
-(masquerade, host ports) are left to the proxy.
+The loop observes the Node objects and our routes, and applies the difference; changes of nodes, links and
+routes are hints to look again. Joined up by `agent.app`. Rules (masquerade, host ports) are left to the
+proxy.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 
 from agent.errors import AgentError
 from agent.podnetwork.cni_config import BRIDGE, FILE_NAME, render_cni_config
+from agent.podnetwork.hints import watch_kernel
 from agent.podnetwork.kernel import KernelNetwork, ensure_forwarding
 from agent.podnetwork.routes import compute_routes, diff_routes, read_pod_cidrs
 from agent.settings import AgentSettings
@@ -25,6 +27,7 @@ from kubeapi.meta import ObjectKey
 
 RESYNC_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 2.0
+_SETTLE_SECONDS: Final = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +45,23 @@ class PodNetwork:
         """Until cancelled."""
         self._nodes.subscribe(self._notice)
         await self._nodes.wait_until_synced()
-        async with KernelNetwork() as kernel:
+        async with asyncio.TaskGroup() as group, KernelNetwork() as kernel:
+            group.create_task(self._watch_kernel())
             while True:
                 self._look.clear()
                 delay = await self._sync(kernel)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._look.wait(), delay)
+                # Changes come in swarms; one look serves them all.
+                await asyncio.sleep(_SETTLE_SECONDS)
+
+    async def _watch_kernel(self) -> None:
+        while True:
+            try:
+                await watch_kernel(self._look.set)
+            except AgentError as error:
+                _log.warning("kernel changes are not seen; trying again", extra={"error": str(error)})
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def wait_until_configured(self) -> None:
         """Until the runtime has had its CNI configuration from us."""

@@ -65,7 +65,14 @@ def diff_routes(wanted: frozenset[PodRoute], present: frozenset[PodRoute]) -> Ro
 
 def _find_gateway(node: Node, version: int) -> str | None:
     addresses = (entry.address for entry in node.status.addresses if entry.type == "InternalIP")
-    return next((address for address in addresses if ip_address(address).version == version), None)
+    return next((address for address in addresses if _version_of(address) == version), None)
+
+
+def _version_of(address: str) -> int | None:
+    try:
+        return ip_address(address).version
+    except ValueError:
+        return None
 
 
 def _is_network(text: str) -> bool:

@@ -45,15 +45,13 @@ class ContainerSituation:
 
 
 def compute_container_status(situation: ContainerSituation, container: Container) -> ContainerStatus:
-    newest = situation.observed.newest(container.name)
+    """Of the newest attempt that was started; one that is only made yet shows nothing of itself."""
+    newest = next((c for c in situation.observed.attempts(container.name) if c.running or c.dead), None)
     if newest is None:
         return _compute_missing(situation, container)
     if newest.running:
         return _compute_running(situation, container, newest)
-    if newest.dead:
-        return _compute_exited(situation, container, newest)
-    waiting = _compute_waiting(situation, container, "ContainerCreating")
-    return _build_status(situation, container, newest, waiting, _older_exit(situation, newest))
+    return _compute_exited(situation, container, newest)
 
 
 def format_epoch(seconds: float | None) -> str | None:

@@ -166,8 +166,7 @@ class Executor:
             await self.status_writer.flush(pod.uid)
         await self.api.delete_pod(pod)
 
-    # --- containers
-    # ------------------------------------------------------------------------------------------
+    # --- containers -----------------------------------------------------------------------------------------
 
     async def _create_container(self, action: CreateContainer, view: PodView) -> None:
         container = _find(view.pod, action.container)
@@ -228,8 +227,7 @@ class Executor:
         ]
         return files, (*mounts, *_build_own_mounts(container, files))
 
-    # --- hooks
-    # -----------------------------------------------------------------------------------------------
+    # --- hooks ----------------------------------------------------------------------------------------------
 
     async def _run_hook(self, action: RunPreStopHook | RunPostStartHook, view: PodView) -> HookFailed | None:
         container = _find(view.pod, action.container)

@@ -74,8 +74,7 @@ class Lane:
         self._wake = asyncio.Event()
         self._stale = True
 
-    # --- what others may tell a lane: hints, and the newest wish
-    # ---------------------------------------------
+    # --- what others may tell a lane: hints, and the newest wish --------------------------------------------
 
     @property
     def pod(self) -> Pod:
@@ -97,7 +96,9 @@ class Lane:
         self._wake.set()
 
     def refresh_volumes(self) -> None:
-        """A ConfigMap or Secret of the pod changed."""
+        """A ConfigMap or Secret of the pod changed, or its time has come."""
+        if not self.pod.spec.volumes or not self.progress.volumes_ready:
+            return
         self.progress = replace(self.progress, volumes_stale=True)
         self._wake.set()
 
@@ -107,8 +108,7 @@ class Lane:
             self._stale = True
             self._wake.set()
 
-    # --- the loop
-    # --------------------------------------------------------------------------------------------
+    # --- the loop -------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Until the pod is gone from this node; cancelling it leaves the pod as it is."""
@@ -166,8 +166,7 @@ class Lane:
             return plan
         return replace(plan, next_look=min(deadline, plan.next_look or deadline))
 
-    # --- the pod's wish and its memory
-    # -----------------------------------------------------------------------
+    # --- the pod's wish and its memory ----------------------------------------------------------------------
 
     def _update_goal(self) -> PodGoal:
         now = self._tools.now()
@@ -183,8 +182,7 @@ class Lane:
             self.record = record
             self._tools.checkpoint.save(record)
 
-    # --- probes
-    # ----------------------------------------------------------------------------------------------
+    # --- probes ---------------------------------------------------------------------------------------------
 
     def _update_probes(self, goal: PodGoal) -> None:
         targets = tuple(self._list_targets(goal.pod))
@@ -218,8 +216,7 @@ class Lane:
             return ()
         return self._tools.node_facts().host_ips if self.pod.spec.host_network else sandbox.ips
 
-    # --- actions
-    # ---------------------------------------------------------------------------------------------
+    # --- actions --------------------------------------------------------------------------------------------
 
     def _start(self, action: Action) -> None:
         kill_at = action.kill_at if isinstance(action, StopContainer) else None
@@ -266,8 +263,7 @@ class Lane:
         if event is not None:
             self._tools.events.record(self.pod, event)
 
-    # --- status
-    # ----------------------------------------------------------------------------------------------
+    # --- status ---------------------------------------------------------------------------------------------
 
     def _report(self, goal: PodGoal, plan: PodPlan) -> None:
         """Once the runtime shows nothing of a pod that ends, the last status is the final one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Protocol
 
 from agent.checkpoint.records import PodRecord
@@ -63,8 +63,7 @@ class PodLanes:
         self._starts: asyncio.Queue[Lane | PodUID] = asyncio.Queue()
         self._adopts_orphans = False
 
-    # --- wishes
-    # ----------------------------------------------------------------------------------------------
+    # --- wishes ---------------------------------------------------------------------------------------------
 
     def restore(self, records: Iterable[PodRecord]) -> None:
         """Pods that this node remembers; their sources will confirm them or drop them."""
@@ -89,6 +88,12 @@ class PodLanes:
             del self._waiting[key]
         if (lane := self._lanes.get(uid)) is not None:
             lane.set_gone()
+
+    def keep_only(self, uids: Collection[PodUID], *, static: bool) -> None:
+        """A source is complete: pods of its kind that it doesn't have go."""
+        for uid, lane in tuple(self._lanes.items()):
+            if is_static(lane.pod) == static and uid not in uids:
+                lane.set_gone()
 
     def adopt_orphans(self) -> None:
         """From now on the sources are complete: whatever else the runtime shows of ours goes."""
@@ -118,8 +123,7 @@ class PodLanes:
         found = [lane for lane in self._lanes.values() if lane.pod.key == key]
         return min(found, key=lambda lane: lane.record.terminating_since is not None, default=None)
 
-    # --- hints
-    # -----------------------------------------------------------------------------------------------
+    # --- hints ----------------------------------------------------------------------------------------------
 
     def note_relist(self, pods: Mapping[PodUID, Fingerprint]) -> None:
         """What the runtime shows of all pods."""
@@ -143,8 +147,12 @@ class PodLanes:
         if (lane := self._lanes.get(uid)) is not None:
             lane.refresh_volumes()
 
-    # --- the tasks
-    # -------------------------------------------------------------------------------------------
+    def refresh_volumes(self) -> None:
+        """Time to see whether contents of volumes are out of date, tokens among them."""
+        for lane in self._lanes.values():
+            lane.refresh_volumes()
+
+    # --- the tasks ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Runs every lane; cancelling it leaves all pods as they are."""
@@ -194,8 +202,7 @@ class PodLanes:
         if successor is not None:
             self.set_pod(successor)
 
-    # --- what others see
-    # -------------------------------------------------------------------------------------
+    # --- what others see ------------------------------------------------------------------------------------
 
     def pods(self) -> tuple[Pod, ...]:
         return tuple(lane.pod for lane in self._lanes.values())

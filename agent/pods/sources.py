@@ -87,19 +87,25 @@ class StaticSource:
             await asyncio.sleep(_SCAN_SECONDS)
             await self.scan()
 
-    async def scan(self) -> None:
-        """Reads what changed since the last scan and tells it."""
+    @property
+    def pods(self) -> Mapping[PodUID, StaticPod]:
+        """As of the last scan."""
+        return self._pods
+
+    async def scan(self) -> bool:
+        """Reads what changed since the last scan and tells it; False when the directory can't be read."""
         try:
             manifests = await asyncio.to_thread(self._read)
         except OSError as error:
             self._complain(f"the static pod directory {self._directory} can't be read: {error.strerror}")
-            return
+            return False
         self._complain("")
         self._manifests = manifests
         pods: dict[PodUID, StaticPod] = {}
         for manifest in manifests.values():
             pods |= {static.pod.uid: static for static in manifest.pods}
         self._tell(pods)
+        return True
 
     def _complain(self, complaint: str) -> None:
         if complaint and complaint != self._complaint:

@@ -95,8 +95,6 @@ async def _run_tcp(target: ProbeTarget, action: TCPSocketAction) -> CheckResult:
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError as error:
-        if isinstance(error, TimeoutError) and error.errno is None:
-            raise  # our own deadline
         return Outcome.FAILED, f"dial tcp {host}:{port}: {describe_network_error(error)}"
     writer.close()
     return Outcome.PASSED, ""

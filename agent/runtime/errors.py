@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import grpc
 
+from agent.errors import AgentError
 
-class RuntimeServiceError(Exception):
+
+class RuntimeServiceError(AgentError):
     """The container runtime refused, failed or didn't answer; the text is one sentence for a person."""
 
     outcome_unknown = False

@@ -59,7 +59,12 @@ class Relist:
         self._runtime = runtime
         self._on_relist = on_relist
         self._interval_seconds = interval_seconds
-        self._failing = False
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the runtime's lists can't be read now; empty when they can."""
+        return self._trouble
 
     async def run(self) -> None:
         """Until cancelled; a runtime that doesn't answer is asked again."""
@@ -73,13 +78,13 @@ class Relist:
                 self._runtime.list_pod_sandboxes(), self._runtime.list_containers()
             )
         except RuntimeServiceError as error:
-            if not self._failing:
+            if not self._trouble:
                 _logger.warning("the runtime's lists can't be read", extra={"error": str(error)})
-            self._failing = True
+            self._trouble = str(error)
             return
-        if self._failing:
+        if self._trouble:
             _logger.info("the runtime answers again")
-        self._failing = False
+        self._trouble = ""
         self._on_relist(group_by_pod(sandboxes, containers))
 
 

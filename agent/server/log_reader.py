@@ -70,6 +70,7 @@ class _OpenLog:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._unfinished = b""
+        self._is_leaving = False
 
     @classmethod
     def open(cls, path: Path, tail_lines: int | None) -> _OpenLog:
@@ -91,11 +92,18 @@ class _OpenLog:
         following = find_next_file(path, os.fstat(self._file.fileno()).st_ino)
         if following is None:
             return False
-        # The writer has left this file by now: what it wrote last is read before the next file is opened.
+        is_begun = os.fstat(following.fileno()).st_size > 0
+        if not is_begun and not self._is_leaving:
+            # The writer may have made the new file and still be at its last lines for this one.
+            self._is_leaving = True
+            following.close()
+            return False
         if self._file.tell() < os.fstat(self._file.fileno()).st_size:
+            following.close()
             return True
         self._file.close()
         self._file = following
+        self._is_leaving = False
         return True
 
     def take_unfinished(self) -> bytes:

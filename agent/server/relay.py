@@ -85,6 +85,8 @@ class RelaySide(asyncio.Protocol):
     def __init__(self, own: asyncio.Transport, other: asyncio.Transport) -> None:
         self._own = own
         self._other = other
+        self._ended = False
+        self.peer: RelaySide | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
@@ -92,11 +94,13 @@ class RelaySide(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Passes the end on; True keeps our own direction open, which TLS doesn't allow."""
-        if self._other.can_write_eof():
+        self._ended = True
+        both_ended = self.peer is not None and self.peer._ended
+        if self._other.can_write_eof() and not both_ended:
             self._other.write_eof()
         else:
             self._other.close()
-        return self._own.can_write_eof()
+        return self._own.can_write_eof() and not both_ended
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._other.close()
@@ -216,4 +220,5 @@ async def _relay(request: web.Request, answer: UpgradeAnswer, upstream: asyncio.
 def join_sides(one: asyncio.Transport, other: asyncio.Transport) -> tuple[RelaySide, RelaySide]:
     """The protocols for two connected transports that each write what the other receives."""
     first, second = RelaySide(one, other), RelaySide(other, one)
+    first.peer, second.peer = second, first
     return first, second

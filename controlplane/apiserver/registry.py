@@ -155,6 +155,8 @@ class Registry:
     async def _create_named(
         self, kind: Kind, namespace: str, name: str, document: Mapping[str, Any], *, dry_run: bool
     ) -> bytes:
+        if self._cache.find(kind, namespace, name) is not None:
+            raise KeyExistsError(kind.key(namespace, name))
         prepared = prepare_creation(
             kind,
             document,
@@ -167,12 +169,9 @@ class Registry:
         _raise_causes(kind, name, validate_create(kind.kind, completed))
         with self._reserve_addresses(kind, completed, None) as addressed:
             stored = encode_object(kind, addressed)
-            key = kind.key(namespace, name)
             if dry_run:
-                if self._cache.find(kind, namespace, name) is not None:
-                    raise already_exists(kind, name)
                 return stored
-            revision = await self._storage.create(key, stored)
+            revision = await self._storage.create(kind.key(namespace, name), stored)
             await self._cache.wait_until(revision)
         return stamp_version(stored, revision)
 

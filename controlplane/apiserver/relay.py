@@ -41,7 +41,7 @@ async def open_backend(
 ) -> Backend:
     """Connect, send an upgrade request, and read the answer's head.
 
-    OSError if it cannot be reached, TimeoutError past the deadline, RelayError for an answer that is not HTTP.
+    OSError if it cannot be reached, TimeoutError past the deadline, RelayError if the answer is not HTTP.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(deadline_seconds):

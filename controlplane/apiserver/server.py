@@ -23,6 +23,7 @@ from controlplane.apiserver.allocation import Ranges
 from controlplane.apiserver.bootstrap import ApiServiceAddress, ensure_cluster
 from controlplane.apiserver.cache import WatchCache
 from controlplane.apiserver.compaction import run_compaction
+from controlplane.apiserver.failures import ApiFailure
 from controlplane.apiserver.http_server import HttpServer
 from controlplane.apiserver.node_requests import NodeRequests
 from controlplane.apiserver.object_requests import ObjectRequests
@@ -30,6 +31,7 @@ from controlplane.apiserver.registry import Registry, read_utc_clock
 from controlplane.apiserver.service_addresses import ServiceAddresses
 from controlplane.apiserver.static_documents import StaticDocuments
 from controlplane.apiserver.watch_requests import WatchRequests
+from controlplane.errors import ServerError
 from controlplane.storage.contract import Storage
 
 _SHUTDOWN_SECONDS: Final = 5.0
@@ -67,7 +69,10 @@ async def serve(
     readiness = Readiness()
     async with asyncio.TaskGroup() as tasks, NodeRequests(registry, options.node_tls) as nodes:
         background = [tasks.create_task(cache.run()), tasks.create_task(run_compaction(storage))]
-        await ensure_cluster(registry, _build_address(options, ranges))
+        try:
+            await ensure_cluster(registry, _build_address(options, ranges))
+        except ApiFailure as failure:
+            raise ServerError(f"the cluster's own objects cannot be made: {failure}") from failure
         http = HttpServer(
             ObjectRequests(registry, cache, storage, options.now),
             WatchRequests(cache, options.now, random),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 from controlplane.apiserver.discovery import (
@@ -22,10 +22,22 @@ from controlplane.apiserver.discovery import (
     list_group_versions,
     list_groups,
 )
-from controlplane.apiserver.documents import encode_json
+from controlplane.apiserver.documents import Document, encode_json
+from controlplane.apiserver.kinds import KINDS
 from controlplane.apiserver.negotiation import JSON, Shape, choose_format
+from controlplane.apiserver.openapi import (
+    OPENAPI_V2_PROTOBUF,
+    build_openapi_v2,
+    build_openapi_v3,
+    build_openapi_v3_index,
+    encode_openapi_v2,
+)
 
 _AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+# Clients before 1.26 spell the media type with an "@", which is no legal character of one.
+_OPENAPI_V2_PROTOBUFS: Final = (OPENAPI_V2_PROTOBUF, OPENAPI_V2_PROTOBUF.replace("v2.v1.0", "v2@v1.0"))
+_OPENAPI_V3: Final = "/openapi/v3"
 
 Build = Callable[[], Mapping[str, object]]
 
@@ -51,13 +63,27 @@ class StaticDocuments:
         for group, version in list_group_versions():
             path = f"/apis/{group}/{version}" if group else f"/api/{version}"
             self._builders[path] = partial(build_resource_list, group, version)
+        self._builders["/openapi/v2"] = lambda: build_openapi_v2(KINDS)
+        self._builders[_OPENAPI_V3] = lambda: build_openapi_v3_index(self._openapi_v3)
+        for group, version in list_group_versions():
+            path = f"apis/{group}/{version}" if group else f"api/{version}"
+            self._builders[f"{_OPENAPI_V3}/{path}"] = partial(self._read_openapi_v3, path)
         self._built: dict[str, StaticDocument] = {}
+
+    @cached_property
+    def _openapi_v3(self) -> Mapping[str, Document]:
+        return build_openapi_v3(KINDS)
+
+    def _read_openapi_v3(self, path: str) -> Document:
+        return self._openapi_v3[path]
 
     def find(self, path: str, accept: str) -> StaticDocument | None:
         """None for a path that is none of ours."""
         if path in ("/api", "/apis") and _wants_aggregated(accept):
             groups = ("",) if path == "/api" else list_groups()
             return self._encode_once(f"{path}#", partial(build_aggregated, groups), _AGGREGATED)
+        if path == "/openapi/v2" and (media_type := _find_protobuf(accept)):
+            return self._encode_protobuf(media_type)
         build = self._builders.get(path)
         return self._encode_once(path, build, JSON) if build is not None else None
 
@@ -68,6 +94,13 @@ class StaticDocuments:
             found = self._built[key] = StaticDocument(body, media_type, build_etag(body))
         return found
 
+    def _encode_protobuf(self, media_type: str) -> StaticDocument:
+        found = self._built.get(media_type)
+        if found is None:
+            body = encode_openapi_v2(build_openapi_v2(KINDS))
+            found = self._built[media_type] = StaticDocument(body, media_type, build_etag(body))
+        return found
+
 
 def build_etag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()}"'
@@ -76,3 +109,14 @@ def build_etag(body: bytes) -> str:
 def _wants_aggregated(accept: str) -> bool:
     wanted = choose_format(accept)
     return wanted is not None and wanted.shape is Shape.DISCOVERY_LIST
+
+
+def _find_protobuf(accept: str) -> str:
+    """The protobuf form of OpenAPI version 2 that the client prefers; empty if it prefers JSON."""
+    for item in accept.split(","):
+        media_type = item.partition(";")[0].strip()
+        if media_type in _OPENAPI_V2_PROTOBUFS:
+            return media_type
+        if media_type == JSON:
+            return ""
+    return ""

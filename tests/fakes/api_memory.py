@@ -286,4 +286,5 @@ def _view(resource: Resource[Any], document: Document) -> Any:
 def _build_change(resource: Resource[Any], told: _Told) -> Change[Any]:
     old = _view(resource, told.old) if told.old is not None else None
     new = _view(resource, told.new) if told.new is not None else None
-    return Change((new or old).key, old, new)
+    key = new.key if new is not None else old.key if old is not None else ObjectKey("", "")
+    return Change(key, old, new)

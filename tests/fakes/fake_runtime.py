@@ -97,8 +97,7 @@ class FakeRuntime:
     _reserved: Counter[str] = field(default_factory=Counter)
     _next: int = 0
 
-    # --- the script
-    # ------------------------------------------------------------------------------------------
+    # --- the script -----------------------------------------------------------------------------------------
 
     def fail_next(self, rpc: str, *faults: Fault | None) -> None:
         """The next calls of this RPC meet these faults in turn; None is a call that goes well."""
@@ -127,6 +126,9 @@ class FakeRuntime:
 
     def live_containers(self) -> list[RuntimeContainer]:
         return [c.entry for c in self._containers.values() if self._state(c) is ContainerState.RUNNING]
+
+    def sandbox_ids(self) -> list[SandboxID]:
+        return list(self._sandboxes)
 
     @property
     def is_empty(self) -> bool:
@@ -158,8 +160,7 @@ class FakeRuntime:
         self._next += 1
         return f"{self._next:064x}"
 
-    # --- lists
-    # -----------------------------------------------------------------------------------------------
+    # --- lists ----------------------------------------------------------------------------------------------
 
     async def list_pod_sandboxes(self, uid: PodUID | None = None) -> tuple[RuntimeSandbox, ...]:
         await self._enter("ListPodSandbox", uid or "")
@@ -217,8 +218,7 @@ class FakeRuntime:
             raise RuntimeNotFound(f"container {container_id} not found")
         return self._containers[container_id]
 
-    # --- sandboxes
-    # -------------------------------------------------------------------------------------------
+    # --- sandboxes ------------------------------------------------------------------------------------------
 
     def _reserve(self, name: str) -> None:
         if self._reserved[name]:
@@ -274,8 +274,7 @@ class FakeRuntime:
                     self._drop_container(container_id)
         self._leave("RemovePodSandbox", fault)
 
-    # --- containers
-    # ------------------------------------------------------------------------------------------
+    # --- containers -----------------------------------------------------------------------------------------
 
     async def create_container(
         self, sandbox_id: SandboxID, config: cri.ContainerConfig, sandbox_config: cri.PodSandboxConfig

@@ -62,7 +62,7 @@ def count_replicas(replica_sets: tuple[ReplicaSet, ...]) -> int:
 
 
 def count_available(replica_sets: tuple[ReplicaSet, ...]) -> int:
-    """Pods known to be available; a status from before a scale-down may claim more than there will be."""
+    """Pods that are sure to be available."""
     return sum(_available(each) for each in replica_sets)
 
 
@@ -93,7 +93,7 @@ def compute_old_sizes(deployment: Deployment, new: ReplicaSet, old: tuple[Replic
         return {}
     sizes = {each.metadata.name: each.spec.replicas for each in old}
     for each in order_by_age(old):
-        dead = min(each.spec.replicas - _available(each), spare)
+        dead = min(_dead(each), spare)
         sizes[each.metadata.name] -= dead
         spare -= dead
     spare = min(spare, max(0, count_available((*old, new)) - minimum))
@@ -171,7 +171,21 @@ def _running(replica_sets: tuple[ReplicaSet, ...]) -> tuple[ReplicaSet, ...]:
 
 
 def _available(replica_set: ReplicaSet) -> int:
+    """Pods that are sure to be available: none while the status is from before the last change of size,
+    because a ReplicaSet that shrank and grew again may claim pods that are gone.
+    """
+    if _is_lagging(replica_set):
+        return 0
     return min(replica_set.status.available_replicas, replica_set.spec.replicas)
+
+
+def _dead(replica_set: ReplicaSet) -> int:
+    """Pods that are sure not to be available."""
+    return 0 if _is_lagging(replica_set) else replica_set.spec.replicas - _available(replica_set)
+
+
+def _is_lagging(replica_set: ReplicaSet) -> bool:
+    return replica_set.status.observed_generation < replica_set.metadata.generation
 
 
 def _differs(replica_set: ReplicaSet, sizes: Sizes) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import pytest
 
 from netrules.iptables.layout import ChainLayout
 from netrules.model import Family
 from netrules.nftables.layout import FlatLayout
 from netrules.packet_trace import Fate, Origin, Outcome, Packet, trace_packet
-from netrules.services import Layout, build_ruleset
+from netrules.services import Layout, RulesetSettings, build_ruleset
 from tests.contract.rules.packet_cases import CASES, SCENES, Case, Reach, Refuse, Scene, build_intents
 
-LAYOUTS = {"nftables": FlatLayout, "iptables": ChainLayout}
+LAYOUTS: Mapping[str, Callable[[RulesetSettings], Layout]] = {"nftables": FlatLayout, "iptables": ChainLayout}
 BACKEND_CASES = [
     pytest.param(backend, case, id=f"{backend}: {case.name}")
     for backend in LAYOUTS
@@ -24,7 +26,7 @@ BACKEND_CASES = [
 @pytest.mark.parametrize(("backend", "case"), BACKEND_CASES)
 def test_packet_fares_as_the_table_says(family: Family, backend: str, case: Case) -> None:
     scene = SCENES[family]
-    layout: Layout = LAYOUTS[backend](scene.settings)
+    layout = LAYOUTS[backend](scene.settings)
     ruleset = build_ruleset(layout, build_intents(scene))
     local = frozenset((scene.node_outside, scene.node_bridge))
 
@@ -50,7 +52,7 @@ def _expected(scene: Scene, case: Case) -> frozenset[Outcome]:
 @pytest.mark.parametrize("backend", list(LAYOUTS))
 def test_pod_reaches_the_outside_with_the_nodes_address(backend: str) -> None:
     scene = SCENES[Family.IPV4]
-    layout: Layout = LAYOUTS[backend](scene.settings)
+    layout = LAYOUTS[backend](scene.settings)
     ruleset = build_ruleset(layout, ())
 
     def trace(to: str) -> frozenset[Outcome]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,18 @@ def test_a_gateway_that_shares_no_link_is_one_sentence(netns: Path) -> None:
     run_inside(netns, work)
 
 
+def test_a_node_out_of_reach_does_not_hinder_the_others(netns: Path) -> None:
+    far = PodRoute("10.244.0.0/24", "198.51.100.1")
+
+    async def work() -> None:
+        async with KernelNetwork() as kernel:
+            with pytest.raises(AgentError, match="must share a link"):
+                await kernel.apply_routes(RouteChange(replace=(far, ROUTE)))
+            assert await kernel.read_routes() == {ROUTE}
+
+    run_inside(netns, work)
+
+
 def test_forwarding_is_switched_on(netns: Path) -> None:
     def read() -> str:
         return run_in_netns(netns, ["cat", "/proc/sys/net/ipv4/ip_forward"]).stdout.strip()
@@ -152,3 +166,108 @@ def test_the_loop_configures_follows_a_change_and_removes_everything(netns: Path
     run_inside(netns, work)
     assert list_routes(netns) == before
     assert list((tmp_path / "net.d").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (("route", "del", "10.244.1.0/24"),),
+        (("link", "set", "uplink", "down"), ("link", "set", "uplink", "up")),
+        (("addr", "flush", "dev", "uplink"), ("addr", "add", "192.0.2.1/24", "dev", "uplink")),
+    ],
+)
+def test_routes_that_somebody_took_away_are_back_at_once(
+    netns: Path, tmp_path: Path, damage: tuple[tuple[str, ...], ...]
+) -> None:
+    settings = AgentSettings(node_name="n1", cni_conf_dir=tmp_path / "net.d", cni_state_dir=tmp_path / "cni")
+    nodes = KnownNodes(
+        build_node("n1", "10.244.0.0/24", "192.0.2.1"), build_node("n2", "10.244.1.0/24", "192.0.2.2")
+    )
+
+    async def work() -> None:
+        network = PodNetwork(nodes, settings)  # type: ignore[arg-type]  # the face is all it needs
+        loop = asyncio.create_task(network.run())
+        async with KernelNetwork() as kernel:
+            await until_routed(kernel)
+            for arguments in damage:
+                completed = await asyncio.to_thread(run_in_netns, netns, ["ip", *arguments])
+                assert completed.returncode == 0
+            async with asyncio.timeout(10):  # Far below the 30 seconds after which it looks anyway.
+                await until_routed(kernel)
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+        await network.remove()
+
+    run_inside(netns, work)
+
+
+async def until_routed(kernel: KernelNetwork) -> None:
+    while await kernel.read_routes() != {ROUTE}:  # noqa: ASYNC110 (the kernel's state)
+        await asyncio.sleep(0.01)
+
+
+def test_packets_of_pods_reach_the_other_node(netns: Path, tmp_path: Path) -> None:
+    """Two nodes on one link, each with an address of its pod CIDR: what one sends, the other answers."""
+    other = Path(f"{netns}-b")
+    create_netns(other)
+    try:
+        join(netns, other)
+        for where, name, own in ((netns, "n1", "a"), (other, "n2", "b")):
+            settings = AgentSettings(
+                node_name=name, cni_conf_dir=tmp_path / own, cni_state_dir=tmp_path / f"{own}-state"
+            )
+            run_inside(where, partial(configure_once, settings))
+        near, far = (
+            call_in_netns(where, partial(open_socket, address))
+            for where, address in ((netns, "10.244.0.1"), (other, "10.244.1.1"))
+        )
+        with near, far:
+            near.sendto(b"ping", far.getsockname())
+            packet, sender = far.recvfrom(16)
+            far.sendto(packet, sender)
+            assert (near.recv(16), sender) == (b"ping", near.getsockname())
+    finally:
+        remove_netns(other)
+
+
+def open_socket(address: str) -> socket.socket:
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.settimeout(5)
+    opened.bind((address, 0))
+    return opened
+
+
+async def configure_once(settings: AgentSettings) -> None:
+    nodes = KnownNodes(
+        build_node("n1", "10.244.0.0/24", "198.51.100.1"), build_node("n2", "10.244.1.0/24", "198.51.100.2")
+    )
+    network = PodNetwork(nodes, settings)  # type: ignore[arg-type]  # the face is all it needs
+    loop = asyncio.create_task(network.run())
+    async with KernelNetwork() as kernel:
+        while not await kernel.read_routes():  # noqa: ASYNC110 (the kernel's state)
+            await asyncio.sleep(0.01)
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
+def join(first: Path, second: Path) -> None:
+    """A veth pair between the two, and in each a bridge with the first address of its pod CIDR."""
+    pid_file = str(second)
+    commands: tuple[tuple[Path, tuple[str, ...]], ...] = (
+        (first, ("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")),
+        (first, ("link", "set", "eth1", "netns", pid_file)),
+        (first, ("addr", "add", "198.51.100.1/24", "dev", "eth0")),
+        (first, ("link", "set", "eth0", "up")),
+        (second, ("link", "set", "lo", "up")),
+        (second, ("addr", "add", "198.51.100.2/24", "dev", "eth1")),
+        (second, ("link", "set", "eth1", "up")),
+        (first, ("link", "add", "berth0", "type", "bridge")),
+        (first, ("addr", "add", "10.244.0.1/24", "dev", "berth0")),
+        (first, ("link", "set", "berth0", "up")),
+        (second, ("link", "add", "berth0", "type", "bridge")),
+        (second, ("addr", "add", "10.244.1.1/24", "dev", "berth0")),
+        (second, ("link", "set", "berth0", "up")),
+    )
+    for where, arguments in commands:
+        completed = run_in_netns(where, ["ip", *arguments])
+        assert completed.returncode == 0, completed.stderr

@@ -1,4 +1,4 @@
-"""Patches against their rules: idempotent, nothing given is changed, whatever comes is answered or refused."""
+"""Patches against their rules: idempotent, nothing given is changed, anything is applied or refused."""
 
 from __future__ import annotations
 

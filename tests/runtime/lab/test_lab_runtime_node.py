@@ -13,7 +13,7 @@ from cri_proto.runtime.v1 import api_pb2
 from lab.bare_pods import BarePod, BareRuntime
 from lab.images import SHELL_IMAGE, WEB_IMAGE, WEB_PORT
 from lab.namespaces import call_in_netns
-from lab.processes import read_command_line
+from lab.process_search import read_command_line
 from lab.readiness import wait_for_cri
 from lab.runtime_node import RuntimeNode
 

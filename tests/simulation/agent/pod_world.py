@@ -239,8 +239,7 @@ class PodWorld:
         self._writer: StatusWriter | None = None
         self.lanes: PodLanes | None = None
 
-    # --- the agent
-    # -------------------------------------------------------------------------------------------
+    # --- the agent ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """A new process: it has the checkpoint, the runtime and, where that is reachable, the API."""
@@ -297,8 +296,7 @@ class PodWorld:
             await self._writer.aclose()
         self._tasks, self.lanes = [], None
 
-    # --- the people
-    # ------------------------------------------------------------------------------------------
+    # --- the people -----------------------------------------------------------------------------------------
 
     def create(self, pod: Pod) -> PodUID:
         self.api.pods[pod.uid] = msgspec.structs.replace(pod, status=PodStatus())
@@ -327,8 +325,7 @@ class PodWorld:
         if self.lanes is not None and self.api.reachable:
             self.lanes.remove_pod(uid)
 
-    # --- the observer
-    # ----------------------------------------------------------------------------------------
+    # --- the observer ---------------------------------------------------------------------------------------
 
     def is_ready(self, uid: PodUID) -> bool:
         conditions = self.api.status(uid).conditions

@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from cli.lab_commands import build_status_document, lab, render_status_table
+from cli.lab_commands import build_status_document, exec_command, lab, render_status_table
 from lab.cluster import ClusterStatus, NodeStatus
 from lab.errors import LabError
 
@@ -80,6 +80,12 @@ def test_every_command_s_help_has_an_example(command: str) -> None:
 )
 def test_misuse_ends_with_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(lab, arguments).exit_code == 2
+
+
+def test_exec_takes_the_command_after_two_dashes_as_it_is() -> None:
+    context = exec_command.make_context("exec", ["n1", "--name", "x", "--", "ctr", "--name", "y", "-h"])
+
+    assert context.params == {"node": "n1", "name": "x", "command": ("ctr", "--name", "y", "-h")}
 
 
 @pytest.mark.parametrize(

@@ -152,11 +152,11 @@ def test_what_does_not_fit_is_cut_and_marked(edns: int, count: int) -> None:
 
 
 def test_additional_records_go_first() -> None:
-    targets = tuple(Record(NAME, RecordType.SRV, f"h{each}.cluster.local", 80) for each in range(8))
-    extra = tuple(Record(f"h{each}.cluster.local", RecordType.A, f"10.0.0.{each}") for each in range(8))
+    targets = tuple(Record(NAME, RecordType.SRV, f"h{each}.cluster.local", 80) for each in range(12))
+    extra = tuple(Record(f"h{each}.cluster.local", RecordType.A, f"10.0.0.{each}") for each in range(12))
     (answer,) = build_answers(query(type_="SRV"), Found(targets, extra), "cluster.local")
     reply = parsed(answer)
-    assert (len(reply.rr), len(reply.ar), reply.header.tc) == (8, 0, 0)
+    assert (len(reply.rr), len(reply.ar), reply.header.tc) == (12, 0, 0)
 
 
 def test_over_tcp_everything_fits() -> None:
@@ -264,8 +264,8 @@ def test_the_least_used_is_forgotten() -> None:
 
 
 def test_resolv_conf() -> None:
-    text = "# c\nsearch x\nnameserver 192.0.2.1\nnameserver\nnameserver bad\nnameserver fd00::1 \nnameserver 192.0.2.1\n"
-    assert parse_resolv_conf(text) == ("192.0.2.1", "fd00::1")
+    lines = ("# c", "search x", "nameserver 192.0.2.1", "nameserver", "nameserver bad", "nameserver fd00::1 ")
+    assert parse_resolv_conf("\n".join((*lines, "nameserver 192.0.2.1"))) == ("192.0.2.1", "fd00::1")
 
 
 def test_the_failed_come_last_for_a_while() -> None:

@@ -80,7 +80,7 @@ def _reporter(client: Client, runtime: _Runtime) -> NodeReporter:
 def _ready(api: FakeApi) -> str:
     node = api.read("v1/nodes", "node-1")
     assert node is not None
-    return next(each["status"] for each in node["status"]["conditions"] if each["type"] == "Ready")
+    return next(str(each["status"]) for each in node["status"]["conditions"] if each["type"] == "Ready")
 
 
 async def test_registers_and_then_has_nothing_to_say(api: FakeApi, client: Client) -> None:
@@ -189,7 +189,9 @@ async def test_the_lease_is_tried_again_soon_after_a_failure(api: FakeApi, clien
     api.fail_next(Reason.INTERNAL_ERROR, 500, times=2)
     task = asyncio.create_task(LeaseKeeper(KubeNodeApi(client), "node-1", _now, lambda: "").run())
     async with asyncio.timeout(10):
-        await _until(lambda: api.read("coordination.k8s.io/v1/leases", "node-1", "kube-node-lease") is not None)
+        await _until(
+            lambda: api.read("coordination.k8s.io/v1/leases", "node-1", "kube-node-lease") is not None
+        )
     task.cancel()
 
 

@@ -35,8 +35,9 @@ def test_another_node_gets_a_route_and_this_one_none() -> None:
         node("n2", ("10.244.1.0/24",), ()),
         node("n2", ("10.244.1.0/24",), ("2001:db8::2",)),
         node("n2", ("nonsense",), ("192.0.2.2",)),
+        node("n2", ("10.244.1.0/24",), ("nonsense",)),
     ],
-    ids=["no CIDR", "no address", "no address of the family", "not a CIDR"],
+    ids=["no CIDR", "no address", "no address of the family", "not a CIDR", "not an address"],
 )
 def test_a_node_that_is_not_ready_for_a_route_gets_none(other: Node) -> None:
     assert compute_routes([OWN, other], "n1") == frozenset()

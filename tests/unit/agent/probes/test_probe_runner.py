@@ -18,8 +18,9 @@ _STARTUP, _READINESS, _LIVENESS = 1, 2, 3  # ports, by which the check tells the
 NOW = 1000.0
 
 
-def _probe(port: int, **changes: int) -> Probe:
-    return Probe(tcp_socket=TCPSocketAction(port=port), **{"period_seconds": 1, **changes})
+def _probe(port: int, failure_threshold: int = 3) -> Probe:
+    action = TCPSocketAction(port=port)
+    return Probe(tcp_socket=action, period_seconds=1, failure_threshold=failure_threshold)
 
 
 class _Check:
@@ -160,7 +161,7 @@ async def test_a_restarted_agent_goes_on_from_stored_results(check: _Check) -> N
     check.outcomes[_READINESS] = Outcome.FAILED
     runner = TaskProbeRunner(check, lambda: NOW, {key: True})
     runner.restore({key: False, (ContainerID("c2"), ProbeKind.READINESS): True})
-    target = _target(container(readiness_probe=_probe(_READINESS, failure_threshold=2, period_seconds=1)))
+    target = _target(container(readiness_probe=_probe(_READINESS, failure_threshold=2)))
     assert runner.verdict(target).ready
     assert runner.verdict(_target(target.container, "c2")).ready
     notices = _Notices(runner)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+
 from controlplane.apiserver.kubelet import NodeAddress, build_upgrade_head
 from controlplane.apiserver.relay import Relay, RelayError, open_backend, parse_header, read_error_body
 
@@ -20,7 +21,9 @@ PIECE = 64 * 1024
 class StandIn:
     """A node's streaming server: answers an upgrade, sends its bytes, hashes what it gets until end of file."""
 
-    def __init__(self, sends: bytes, head: bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\n\r\n") -> None:
+    def __init__(
+        self, sends: bytes, head: bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\n\r\n"
+    ) -> None:
         self._sends = sends
         self._head = head
         self.request_head = b""
@@ -83,7 +86,9 @@ async def relaying_server(backend_port: int) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-async def connect(port: int, upgrade: str = "SPDY/3.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+async def connect(
+    port: int, upgrade: str = "SPDY/3.1"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         f"POST /exec HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"
@@ -134,7 +139,11 @@ async def test_end_of_file_is_passed_on_while_the_other_way_stays_open() -> None
             writer.write(b"you said " + asked)
             writer.close()
 
-    async with asyncio.timeout(10), running(Answering(b"")) as backend_port, relaying_server(backend_port) as port:
+    async with (
+        asyncio.timeout(10),
+        running(Answering(b"")) as backend_port,
+        relaying_server(backend_port) as port,
+    ):
         reader, writer, _ = await connect(port)
         writer.write(b"hello")
         writer.write_eof()
@@ -205,7 +214,9 @@ async def test_either_end_cut_closes_the_other(end: str) -> None:
 )
 async def test_a_refusal_to_upgrade_is_read(answer: bytes) -> None:
     async with asyncio.timeout(10), running(StandIn(b"", answer)) as port:
-        backend = await open_backend("127.0.0.1", port, b"GET / HTTP/1.1\r\n\r\n", tls=None, deadline_seconds=5)
+        backend = await open_backend(
+            "127.0.0.1", port, b"GET / HTTP/1.1\r\n\r\n", tls=None, deadline_seconds=5
+        )
         assert backend.status == 403
         assert not backend.is_upgraded
         assert parse_header(backend.head, "Content-Type") == "text/plain"

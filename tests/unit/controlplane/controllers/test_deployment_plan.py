@@ -142,6 +142,13 @@ def test_the_old_one_shrinks_once_the_new_one_is_available() -> None:
     assert sizes(plan(owner, new, old)) == {old.metadata.name: 2}
 
 
+def test_a_status_from_before_a_resize_counts_for_nothing() -> None:
+    """A ReplicaSet that shrank and grew again would claim pods that are gone."""
+    owner, new, old = updating(1, 1, 3)
+    resized = changed(new, metadata=changed(new.metadata, generation=2))
+    assert sizes(plan(owner, resized, old)) == {}
+
+
 def test_the_new_one_grows_into_the_room_that_is_left() -> None:
     owner, new, old = updating(1, 1, 2)
     assert sizes(plan(owner, new, old)) == {new.metadata.name: 2}

@@ -1,0 +1,24 @@
+"""Pod events as the API's Event objects.
+
+A thin shell on `kubeapi.events`. Called by the lanes; never waits, never fails.
+"""
+
+from __future__ import annotations
+
+from agent.pods.pod_events import PodEvent
+from kubeapi.event_records import EventType, build_reference
+from kubeapi.events import EventRecorder
+from kubeapi.pod import Pod
+from kubeapi.resources import PODS
+
+
+class RecordedPodEvents:
+    """`PodEvents` on the API server."""
+
+    def __init__(self, recorder: EventRecorder) -> None:
+        self._recorder = recorder
+
+    def record(self, pod: Pod, event: PodEvent) -> None:
+        field_path = f"spec.containers{{{event.container}}}" if event.container else ""
+        kind = EventType.WARNING if event.warning else EventType.NORMAL
+        self._recorder.record(build_reference(PODS, pod, field_path), kind, event.reason, event.message)
