@@ -203,7 +203,7 @@ class Event(Object, frozen=True, kw_only=True):
     first_timestamp: str | None = None
     last_timestamp: str | None = None
     count: int = 0
-    type: str = "Normal"
+    type: str = ""
     event_time: str | None = None
     reporting_component: str = ""
     reporting_instance: str = ""

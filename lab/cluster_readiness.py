@@ -1,39 +1,30 @@
 """Waiting for a lab's server and nodes.
 
-A shell around HTTPS and a node informer. The server's socket listens before the server does, so connecting
+A shell around HTTPS. The server's socket listens before the server does, so connecting
 waits in the backlog without any polling; nodes are watched. Called by `lab.cluster`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import http.client
 import ssl
-import threading
 import time
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
 
-import uvloop
-
-from kubeapi.client import Client
 from kubeapi.core import Node
 from kubeapi.errors import KubeAPIError
-from kubeapi.informer import Change, Informer
-from kubeapi.kubeconfig import read_kubeconfig
-from kubeapi.resources import NODES
+from kubeapi.kubeconfig import ClientConfig, read_kubeconfig
+from kubeapi.watch_stream import WatchEventType
 from lab.control_plane import ControlPlane
 from lab.errors import LabError
 from lab.namespaces import call_in_netns
+from lab.node_watch import list_nodes, watch_nodes
 from lab.processes import Process, is_running
 from lab.readiness import read_log_end
 
-T = TypeVar("T")
-
 _RETRY_SECONDS = 0.05
-_USER_AGENT = "berth-lab"
 
 
 def wait_for_server(control_plane: ControlPlane, process: Process, timeout_seconds: float) -> None:
@@ -65,79 +56,49 @@ def wait_for_agent(netns: Path, port: int, process: Process, log_file: Path, tim
 
 def wait_for_nodes(kubeconfig: Path, names: Collection[str], timeout_seconds: float) -> None:
     """Until all of them are Ready, seen by a watch."""
-    _run_in_own_loop(_wait_for_nodes(kubeconfig, frozenset(names), timeout_seconds))
+    config = read_kubeconfig(kubeconfig)
+    deadline = time.monotonic() + timeout_seconds
+    missing = frozenset(names)
+    why = "see the agents' logs"
+    while time.monotonic() < deadline:
+        try:
+            for ready in _watch_ready_nodes(config, deadline):
+                missing = frozenset(names) - ready
+                if not missing:
+                    return
+        except KubeAPIError as error:
+            if time.monotonic() < deadline:  # else it is only the watch that the deadline ended
+                why = str(error)
+                time.sleep(_RETRY_SECONDS)
+    raise LabError(f"not Ready after {timeout_seconds:g} s: {', '.join(sorted(missing))} ({why})")
 
 
 def read_node_readiness(kubeconfig: Path, timeout_seconds: float = 5) -> Mapping[str, bool]:
     """By node name; empty when the server doesn't answer."""
     try:
-        return _run_in_own_loop(_read_node_readiness(kubeconfig, timeout_seconds))
-    except (KubeAPIError, TimeoutError):
+        nodes = list_nodes(read_kubeconfig(kubeconfig), time.monotonic() + timeout_seconds)
+    except KubeAPIError:
         return {}
-
-
-def is_node_ready(node: Node) -> bool:
-    return any(
-        condition.type == "Ready" and condition.status == "True" for condition in node.status.conditions
-    )
-
-
-async def _wait_for_nodes(kubeconfig: Path, wanted: frozenset[str], timeout_seconds: float) -> None:
-    ready: set[str] = set()
-    changed = asyncio.Event()
-
-    def notice(change: Change[Node]) -> None:
-        if change.new is not None and is_node_ready(change.new):
-            ready.add(change.new.metadata.name)
-        else:
-            ready.discard((change.new or change.old or Node()).metadata.name)
-        changed.set()
-
-    async with Client(read_kubeconfig(kubeconfig), user_agent=_USER_AGENT) as client:
-        informer = Informer(client, NODES)
-        informer.subscribe(notice)
-        watching = asyncio.create_task(informer.run())
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                while not wanted <= ready:
-                    await changed.wait()
-                    changed.clear()
-        except TimeoutError:
-            missing = ", ".join(sorted(wanted - ready))
-            why = informer.state().last_error or "see the agents' logs"
-            raise LabError(f"not Ready after {timeout_seconds:g} s: {missing} ({why})") from None
-        finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
-
-
-async def _read_node_readiness(kubeconfig: Path, timeout_seconds: float) -> Mapping[str, bool]:
-    async with Client(read_kubeconfig(kubeconfig), user_agent=_USER_AGENT) as client:
-        async with asyncio.timeout(timeout_seconds):
-            nodes = await client.list(NODES)
     return {node.metadata.name: is_node_ready(node) for node in nodes.items}
 
 
-def _run_in_own_loop(work: Coroutine[Any, Any, T]) -> T:
-    """In a thread of its own, because the caller's may run a loop already (an asynchronous test)."""
-    results: list[T] = []
-    errors: list[BaseException] = []
+def is_node_ready(node: Node) -> bool:
+    conditions = node.status.conditions
+    return any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
 
-    def run() -> None:
-        try:
-            # uvloop's end of a loop closes what is open; asyncio's would leave an abandoned watch's TLS goodbye.
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                results.append(runner.run(work))
-        except BaseException as error:  # carried to the caller's thread, below
-            errors.append(error)
 
-    thread = threading.Thread(target=run, name="lab-api")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+def _watch_ready_nodes(config: ClientConfig, deadline: float) -> Iterator[frozenset[str]]:
+    """The names of the Ready nodes now, and again after each change, until the stream ends."""
+    listed = list_nodes(config, deadline)
+    ready = {node.metadata.name for node in listed.items if is_node_ready(node)}
+    yield frozenset(ready)
+    with closing(watch_nodes(config, listed.metadata.resource_version, deadline)) as events:
+        for event in events:
+            if event.type is not WatchEventType.DELETED and is_node_ready(event.object):
+                ready.add(event.object.metadata.name)
+            elif event.type is not WatchEventType.BOOKMARK:
+                ready.discard(event.object.metadata.name)
+            yield frozenset(ready)
 
 
 def _read_readyz(port: int, timeout_seconds: float) -> str:

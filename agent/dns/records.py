@@ -54,7 +54,7 @@ def compute_names(service: Service, slices: Iterable[EndpointSlice]) -> ServiceN
     if service.spec.type == "ExternalName":
         return ServiceNames({name: Records(alias=service.spec.external_name.rstrip("."))}, {})
     if is_headless(service):
-        return _headless_names(name, service, tuple(slices))
+        return _headless_names(name, service, sorted(slices, key=lambda each: each.metadata.name))
     return _cluster_ip_names(name, service)
 
 
@@ -72,7 +72,7 @@ def _cluster_ip_names(name: str, service: Service) -> ServiceNames:
     return ServiceNames(records, dict.fromkeys(addresses, name))
 
 
-def _headless_names(name: str, service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceNames:
+def _headless_names(name: str, service: Service, slices: Iterable[EndpointSlice]) -> ServiceNames:
     addresses_of_host: defaultdict[str, set[str]] = defaultdict(set)
     targets_of_port: defaultdict[str, set[ServiceTarget]] = defaultdict(set)
     pointers: dict[str, str] = {}

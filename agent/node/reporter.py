@@ -73,6 +73,7 @@ class NodeReporter:
         self._identity = identity
         self._read_facts = read_facts
         self._clock = clock
+        self._facts: MachineFacts | None = None
         self._node: Node | None = None
         self._reported: NodeStatus | None = None
         self._reported_at = float("-inf")
@@ -101,7 +102,9 @@ class NodeReporter:
 
     def allocatable(self) -> Mapping[str, QuantityText]:
         """What pods may use of this machine."""
-        return build_allocatable(self._read_facts(), self._identity.max_pods)
+        if self._facts is None:
+            self._facts = self._read_facts()
+        return build_allocatable(self._facts, self._identity.max_pods)
 
     async def wait_until_registered(self) -> None:
         await self._registered.wait()
@@ -173,7 +176,7 @@ class NodeReporter:
         return self._reported or (self._node.status if self._node is not None else None)
 
     async def _observe(self) -> Observation:
-        facts = self._read_facts()
+        facts = self._facts = self._read_facts()
         try:
             view = RuntimeView(await self._runtime.read_conditions())
             await self._read_slow_facts()

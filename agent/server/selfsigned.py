@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-CERTIFICATE_FILE: Final = "kubelet.crt"
-KEY_FILE: Final = "kubelet.key"
+from agent.server.serving_certificate import CERTIFICATE_FILE, KEY_FILE, STAMP_FILE, build_stamp
+
 _LIFETIME: Final = timedelta(days=365)
 _RENEW_BEFORE: Final = timedelta(days=90)
 _BACKDATED: Final = timedelta(hours=1)  # clients' clocks may be behind
@@ -37,6 +37,9 @@ def ensure_pair(directory: Path, name: str, address: str, now: datetime) -> bool
     )
     _write(directory / KEY_FILE, pem, 0o600)
     _write(directory / CERTIFICATE_FILE, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    _write(
+        directory / STAMP_FILE, build_stamp(name, address, now + _LIFETIME - _RENEW_BEFORE).encode(), 0o644
+    )
     return True
 
 

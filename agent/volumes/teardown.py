@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from agent.volumes.mounts import read_mounts_below, unmount
+from agent.volumes.mounts import Mount, read_mounts_below, unmount
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+ReadMounts = Callable[[Path], tuple[Mount, ...]]
 
 
 class TeardownBlocked(Exception):
     """Something in the pod's directory can't go yet; the sentence names it and why."""
 
 
-def remove_volume_tree(directory: Path) -> None:
+def remove_volume_tree(directory: Path, read_mounts: ReadMounts = read_mounts_below) -> None:
     """Unmounts all at or below `directory` and removes it; absent is removed. Raises TeardownBlocked."""
     try:
         real = directory.resolve(strict=True)
     except FileNotFoundError:
         return
-    _unmount_below(real)
-    if left := read_mounts_below(real):
+    _unmount_below(real, read_mounts)
+    if left := read_mounts(real):
         raise TeardownBlocked(f"{left[-1].mount_point} is still mounted; unmount it to let the pod go")
     try:
         _remove_tree(real)
@@ -36,9 +40,9 @@ def remove_volume_tree(directory: Path) -> None:
         raise TeardownBlocked(f"{error.filename or real} can't be removed: {error.strerror}") from error
 
 
-def _unmount_below(directory: Path) -> None:
+def _unmount_below(directory: Path, read_mounts: ReadMounts) -> None:
     # The kernel lists mounts in the order they were made; the last lies on top.
-    for mount in reversed(read_mounts_below(directory)):
+    for mount in reversed(read_mounts(directory)):
         try:
             unmount(mount.mount_point)
         except OSError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 MAXIMUM_HEAD_BYTES: Final = 64 * 1024
 MAXIMUM_ERROR_BODY_BYTES: Final = 64 * 1024
@@ -148,8 +148,8 @@ class _HeadReader(asyncio.Protocol):
         self.head: asyncio.Future[tuple[bytes, bytes]] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's TLS transports behave as asyncio.Transport without being subclasses of it.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -67,11 +67,18 @@ class SchedulingQueue:
     async def get(self) -> PodFacts:
         """The most important, then the longest waiting pod."""
         while True:
-            while self._heap:
-                _, _, uid = heapq.heappop(self._heap)
-                pod = self._active.pop(uid, None)
-                # What was removed meanwhile is still in the heap.
-                if pod is not None:
-                    return pod
+            pod = self.get_nowait()
+            if pod is not None:
+                return pod
             self._filled.clear()
             await self._filled.wait()
+
+    def get_nowait(self) -> PodFacts | None:
+        """As `get`; None when no pod is to be tried."""
+        while self._heap:
+            _, _, uid = heapq.heappop(self._heap)
+            pod = self._active.pop(uid, None)
+            # What was removed meanwhile is still in the heap.
+            if pod is not None:
+                return pod
+        return None

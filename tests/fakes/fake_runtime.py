@@ -9,10 +9,12 @@ containerd.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any, ParamSpec, TypeVar
 
 from agent.pods.ports import ContainerID, SandboxID
 from agent.runtime.errors import (
@@ -70,6 +72,23 @@ class _Container:
     exit_at: float | None = None
     exit_code: int = 0
     term_at: float | None = None
+
+
+ParametersT = ParamSpec("ParametersT")
+ResultT = TypeVar("ResultT")
+Method = Callable[ParametersT, Coroutine[Any, Any, ResultT]]
+
+
+def goes_on_alone(method: Method[ParametersT, ResultT]) -> Method[ParametersT, ResultT]:
+    """A call whose caller dies goes on inside the runtime, as the real one's do."""
+
+    @functools.wraps(method)
+    async def call(*args: ParametersT.args, **kwargs: ParametersT.kwargs) -> ResultT:
+        work = asyncio.get_running_loop().create_task(method(*args, **kwargs))
+        work.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        return await asyncio.shield(work)
+
+    return call
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +244,7 @@ class FakeRuntime:
             raise RuntimeNameReserved(f'name "{name}" is reserved for another one')
         self._reserved[name] += 1
 
+    @goes_on_alone
     async def run_pod_sandbox(self, config: cri.PodSandboxConfig, runtime_handler: str = "") -> SandboxID:
         meta = config.metadata
         name = f"{meta.name}_{meta.namespace}_{meta.uid}_{meta.attempt}"
@@ -250,6 +270,7 @@ class FakeRuntime:
         self._leave("RunPodSandbox", fault)
         return sandbox_id
 
+    @goes_on_alone
     async def stop_pod_sandbox(self, sandbox_id: SandboxID) -> None:
         fault = await self._enter("StopPodSandbox", sandbox_id)
         if sandbox_id in self._sandboxes:
@@ -263,6 +284,7 @@ class FakeRuntime:
         if self._state(container) is ContainerState.RUNNING:
             container.exit_at, container.exit_code = self.now(), exit_code
 
+    @goes_on_alone
     async def remove_pod_sandbox(self, sandbox_id: SandboxID) -> None:
         fault = await self._enter("RemovePodSandbox", sandbox_id)
         sandbox = self._sandboxes.pop(sandbox_id, None)
@@ -276,6 +298,7 @@ class FakeRuntime:
 
     # --- containers -----------------------------------------------------------------------------------------
 
+    @goes_on_alone
     async def create_container(
         self, sandbox_id: SandboxID, config: cri.ContainerConfig, sandbox_config: cri.PodSandboxConfig
     ) -> ContainerID:
@@ -309,6 +332,7 @@ class FakeRuntime:
     def _container_name(self, meta: cri.ContainerMetadata, pod: cri.PodSandboxMetadata) -> str:
         return f"{meta.name}_{pod.name}_{pod.namespace}_{pod.uid}_{meta.attempt}"
 
+    @goes_on_alone
     async def start_container(self, container_id: ContainerID) -> None:
         fault = await self._enter("StartContainer", container_id)
         container = self._find_container(container_id)
@@ -329,6 +353,7 @@ class FakeRuntime:
             if (other.pod_uid, other.name) == (starting.entry.pod_uid, starting.entry.name):
                 self.violations.append(f"two live containers {other.name} of pod {other.pod_uid}")
 
+    @goes_on_alone
     async def stop_container(self, container_id: ContainerID, timeout_seconds: int) -> None:
         fault = await self._enter("StopContainer", container_id)
         container = self._containers.get(container_id)
@@ -345,6 +370,7 @@ class FakeRuntime:
         await asyncio.sleep(patience if heeds and patience is not None else timeout_seconds)
         self._end(container, 143 if heeds else 137)
 
+    @goes_on_alone
     async def remove_container(self, container_id: ContainerID) -> None:
         fault = await self._enter("RemoveContainer", container_id)
         if container_id in self._containers:

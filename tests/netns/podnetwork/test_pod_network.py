@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError
+from agent.podnetwork import kernel
 from agent.podnetwork.kernel import KernelNetwork, ensure_forwarding
 from agent.podnetwork.network import PodNetwork
 from agent.podnetwork.routes import PodRoute, RouteChange
@@ -57,14 +58,14 @@ def test_routes_are_put_in_place_read_back_replaced_and_removed(netns: Path) -> 
     moved = PodRoute(ROUTE.destination, "192.0.2.3")
 
     async def work() -> None:
-        async with KernelNetwork() as kernel:
-            await kernel.apply_routes(RouteChange(replace=(ROUTE,)))
-            assert await kernel.read_routes() == {ROUTE}
-            await kernel.apply_routes(RouteChange(replace=(moved,)))
-            assert await kernel.read_routes() == {moved}
-            await kernel.apply_routes(RouteChange(remove=(moved,)))
-            await kernel.apply_routes(RouteChange(remove=(moved,)))
-            assert await kernel.read_routes() == frozenset()
+        async with KernelNetwork() as netlink:
+            await netlink.apply_routes(RouteChange(replace=(ROUTE,)))
+            assert await netlink.read_routes() == {ROUTE}
+            await netlink.apply_routes(RouteChange(replace=(moved,)))
+            assert await netlink.read_routes() == {moved}
+            await netlink.apply_routes(RouteChange(remove=(moved,)))
+            await netlink.apply_routes(RouteChange(remove=(moved,)))
+            assert await netlink.read_routes() == frozenset()
 
     run_inside(netns, work)
 
@@ -73,17 +74,17 @@ def test_routes_of_others_are_not_seen(netns: Path) -> None:
     assert run_in_netns(netns, ["ip", "route", "add", "10.9.0.0/16", "via", "192.0.2.9"]).returncode == 0
 
     async def work() -> None:
-        async with KernelNetwork() as kernel:
-            assert await kernel.read_routes() == frozenset()
+        async with KernelNetwork() as netlink:
+            assert await netlink.read_routes() == frozenset()
 
     run_inside(netns, work)
 
 
 def test_a_gateway_that_shares_no_link_is_one_sentence(netns: Path) -> None:
     async def work() -> None:
-        async with KernelNetwork() as kernel:
+        async with KernelNetwork() as netlink:
             with pytest.raises(AgentError, match="must share a link"):
-                await kernel.apply_routes(RouteChange(replace=(PodRoute("10.244.1.0/24", "198.51.100.1"),)))
+                await netlink.apply_routes(RouteChange(replace=(PodRoute("10.244.1.0/24", "198.51.100.1"),)))
 
     run_inside(netns, work)
 
@@ -92,10 +93,10 @@ def test_a_node_out_of_reach_does_not_hinder_the_others(netns: Path) -> None:
     far = PodRoute("10.244.0.0/24", "198.51.100.1")
 
     async def work() -> None:
-        async with KernelNetwork() as kernel:
+        async with KernelNetwork() as netlink:
             with pytest.raises(AgentError, match="must share a link"):
-                await kernel.apply_routes(RouteChange(replace=(far, ROUTE)))
-            assert await kernel.read_routes() == {ROUTE}
+                await netlink.apply_routes(RouteChange(replace=(far, ROUTE)))
+            assert await netlink.read_routes() == {ROUTE}
 
     run_inside(netns, work)
 
@@ -108,6 +109,12 @@ def test_forwarding_is_switched_on(netns: Path) -> None:
     assert read() == "0"
     call_in_netns(netns, lambda: ensure_forwarding(4))
     assert read() == "1"
+
+
+def test_forwarding_that_may_not_be_switched_on_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kernel._FORWARDING, 4, Path("/proc/sys/net/ipv4/absent"))
+    with pytest.raises(AgentError, match=r"cannot switch on net\.ipv4\.absent .* run `sysctl -w"):
+        ensure_forwarding(4)
 
 
 class KnownNodes:
@@ -155,10 +162,10 @@ def test_the_loop_configures_follows_a_change_and_removes_everything(netns: Path
         loop = asyncio.create_task(network.run())
         await network.wait_until_configured()
         assert '"10.244.0.0/24"' in (tmp_path / "net.d" / "10-berth.conflist").read_text()
-        async with KernelNetwork() as kernel:
-            assert await kernel.read_routes() == frozenset()
+        async with KernelNetwork() as netlink:
+            assert await netlink.read_routes() == frozenset()
             nodes.replace(build_node("n2", "10.244.1.0/24", "192.0.2.2"))
-            while await kernel.read_routes() != {ROUTE}:
+            while await netlink.read_routes() != {ROUTE}:
                 pass
         loop.cancel()
         await network.remove()
@@ -187,13 +194,13 @@ def test_routes_that_somebody_took_away_are_back_at_once(
     async def work() -> None:
         network = PodNetwork(nodes, settings)  # type: ignore[arg-type]  # the face is all it needs
         loop = asyncio.create_task(network.run())
-        async with KernelNetwork() as kernel:
-            await until_routed(kernel)
+        async with KernelNetwork() as netlink:
+            await until_routed(netlink)
             for arguments in damage:
                 completed = await asyncio.to_thread(run_in_netns, netns, ["ip", *arguments])
                 assert completed.returncode == 0
             async with asyncio.timeout(10):  # Far below the 30 seconds after which it looks anyway.
-                await until_routed(kernel)
+                await until_routed(netlink)
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
         await network.remove()
@@ -201,8 +208,8 @@ def test_routes_that_somebody_took_away_are_back_at_once(
     run_inside(netns, work)
 
 
-async def until_routed(kernel: KernelNetwork) -> None:
-    while await kernel.read_routes() != {ROUTE}:  # noqa: ASYNC110 (the kernel's state)
+async def until_routed(netlink: KernelNetwork) -> None:
+    while await netlink.read_routes() != {ROUTE}:  # noqa: ASYNC110 (the kernel's state)
         await asyncio.sleep(0.01)
 
 
@@ -243,8 +250,8 @@ async def configure_once(settings: AgentSettings) -> None:
     )
     network = PodNetwork(nodes, settings)  # type: ignore[arg-type]  # the face is all it needs
     loop = asyncio.create_task(network.run())
-    async with KernelNetwork() as kernel:
-        while not await kernel.read_routes():  # noqa: ASYNC110 (the kernel's state)
+    async with KernelNetwork() as netlink:
+        while not await netlink.read_routes():  # noqa: ASYNC110 (the kernel's state)
             await asyncio.sleep(0.01)
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)

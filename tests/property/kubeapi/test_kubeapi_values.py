@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubeapi.quantity import Quantity, QuantityFormat, format_quantity, parse_quantity
@@ -35,6 +35,7 @@ def requirements(draw: st.DrawFn) -> LabelRequirement:
     return build_label_requirement(draw(KEYS), operator, values)
 
 
+@settings(deadline=None)
 @given(st.integers(-LIMIT, LIMIT), st.sampled_from(QuantityFormat))
 def test_any_amount_survives_its_text(nanos: int, format_: QuantityFormat) -> None:
     quantity = Quantity(nanos, format_)
@@ -44,6 +45,7 @@ def test_any_amount_survives_its_text(nanos: int, format_: QuantityFormat) -> No
     assert format_quantity(again) == text
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 10**12), st.integers(0, 6), st.sampled_from(["", "m", "k", "M", "Ki", "Mi", "e2", "e-2"])
 )
@@ -63,6 +65,7 @@ def test_the_value_is_exact(digits: int, places: int, suffix: str) -> None:
     assert Fraction(parse_quantity(text).nanos, 10**9) == Fraction(digits, 10**places) * factor
 
 
+@settings(deadline=None)
 @given(st.lists(requirements(), max_size=4), st.dictionaries(KEYS, NAMES, max_size=4))
 def test_a_selector_survives_its_text(wanted: list[LabelRequirement], labels: dict[str, str]) -> None:
     selector = Selector(tuple(wanted))
@@ -71,6 +74,7 @@ def test_a_selector_survives_its_text(wanted: list[LabelRequirement], labels: di
     assert again.matches(labels) is selector.matches(labels)
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[a-z]+(\.[a-z]+)?", fullmatch=True), st.text(max_size=12), st.booleans())
 def test_any_field_value_can_be_selected(path: str, value: str, equal: bool) -> None:
     escaped = value.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=")

@@ -1,4 +1,4 @@
-"""Whatever changes in whatever order: transactions lead to the wanted rules, and then nothing is left to do."""
+"""Whatever changes in whatever order: transactions lead to the wanted rules, and then nothing is left."""
 
 from __future__ import annotations
 

@@ -331,12 +331,12 @@ class PodWorld:
         conditions = self.api.status(uid).conditions
         return any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
 
-    async def wait(self, condition: Callable[[], bool], seconds: float = 600.0) -> float:
+    async def wait(self, condition: Callable[[], bool], seconds: float = 600.0, every: float = 0.01) -> float:
         """Virtual seconds until the condition holds; fails after `seconds`."""
         loop = asyncio.get_running_loop()
         start = loop.time()
         while not condition():
             if loop.time() - start > seconds:
                 raise AssertionError(f"not within {seconds} s; the last calls: {self.runtime.calls[-8:]}")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(every)
         return loop.time() - start

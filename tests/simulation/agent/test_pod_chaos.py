@@ -89,10 +89,10 @@ async def play(seed: int) -> PodWorld:
     if world.lanes is None:
         world.start()
     world.sync()
-    await world.wait(lambda: has_converged(world), seconds=900)
+    await world.wait(lambda: has_converged(world), seconds=900, every=0.5)
     for pod in make_pods():
         world.delete(pod.uid, grace_seconds=5)
-    await world.wait(lambda: not world.api.pods and world.runtime.is_empty, seconds=900)
+    await world.wait(lambda: not world.api.pods and world.runtime.is_empty, seconds=900, every=0.5)
     await asyncio.sleep(5)
     return world
 
@@ -170,7 +170,7 @@ def test_a_crash_at_each_call_in_turn_changes_nothing_in_the_end(fault: Fault | 
         reviver = asyncio.get_running_loop().create_task(revive(world, died))
         await world.wait(lambda: world.is_ready(uid) and (died.is_set() or at > 3))
         world.delete(uid, grace_seconds=5)
-        await world.wait(lambda: uid not in world.api.pods and world.runtime.is_empty, seconds=400)
+        await world.wait(lambda: uid not in world.api.pods and world.runtime.is_empty, seconds=400, every=0.1)
         await reviver
         await asyncio.sleep(5)
         return world

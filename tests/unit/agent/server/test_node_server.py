@@ -29,7 +29,12 @@ from agent.server.authentication import (
 from agent.server.listeners import PortTaken, listen
 from agent.server.logs import ContainerLogs
 from agent.server.selfsigned import ensure_pair
-from agent.server.serving_certificate import NoServingCertificate, ensure_serving_pair
+from agent.server.serving_certificate import (
+    NoServingCertificate,
+    build_stamp,
+    ensure_serving_pair,
+    is_stamp_good,
+)
 from agent.server.streaming import Streaming
 from kubeapi.meta import ObjectKey
 from kubeapi.pod import ContainerState, ContainerStateWaiting, ContainerStatus, Pod
@@ -320,6 +325,16 @@ async def test_the_serving_pair_is_kept_while_it_is_good(tmp_path: Path) -> None
     assert pair.certificate.read_bytes() == first
     await ensure_serving_pair(tmp_path, "node-1", "192.0.2.2")
     assert pair.certificate.read_bytes() != first
+
+
+def test_a_stamp_speaks_for_one_name_and_address_until_renewal() -> None:
+    now = datetime.now(UTC)
+    stamp = build_stamp("node-1", "192.0.2.1", now + timedelta(days=1))
+    assert is_stamp_good(stamp, "node-1", "192.0.2.1", now)
+    assert not is_stamp_good(stamp, "node-2", "192.0.2.1", now)
+    assert not is_stamp_good(stamp, "node-1", "192.0.2.2", now)
+    assert not is_stamp_good(stamp, "node-1", "192.0.2.1", now + timedelta(days=2))
+    assert not is_stamp_good("garbage 192.0.2.1 node-1", "node-1", "192.0.2.1", now)
 
 
 async def test_a_pair_that_cannot_be_made_gets_a_sentence(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from controlplane.certificates import (
 from controlplane.listening import open_listener
 from controlplane.storage.contract import Storage
 from controlplane.storage.memory import MemoryStorage
+from multidict import CIMultiDict
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 JSON = "application/json"
@@ -98,7 +99,7 @@ class Api:
             self.session(user) as session,
             session.request(method, path, data=data, headers=headers) as response,
         ):
-            return Reply(response.status, dict(response.headers), await response.read())
+            return Reply(response.status, CIMultiDict(response.headers), await response.read())
 
     async def get(self, path: str, **options: Any) -> Reply:
         return await self.call("GET", path, **options)

@@ -162,7 +162,8 @@ CASES: list[tuple[str, str, Any, str, str, str]] = [
      INVALID, "must be an integer"),
     ("Pod", C + "securityContext", {"runAsUser": -1}, P + "securityContext.runAsUser", INVALID, "2147483647"),
     ("Pod", C + "securityContext", {"privileged": True, "allowPrivilegeEscalation": False},
-     P + "securityContext", INVALID, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"),
+     P + "securityContext", INVALID,
+     "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"),
     # volumes
     ("Pod", "spec/volumes", [*VOLUME, *VOLUME], "spec.volumes[1].name", DUPLICATE, '"v"'),
     ("Pod", "spec/volumes", [{"emptyDir": {}}], "spec.volumes[0].name", REQUIRED, "Required"),
