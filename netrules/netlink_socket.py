@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ class NetlinkSocket:
     """Use as a context manager, or `close` it. `groups` are multicast groups to join."""
 
     def __init__(self, groups: tuple[int, ...] = (), timeout_seconds: float = 30.0) -> None:
+        self._timeout_seconds = timeout_seconds
         try:
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
@@ -56,14 +58,16 @@ class NetlinkSocket:
         except OSError as error:
             raise RulesUnsupported(f"this kernel has no netfilter netlink: {error}") from error
         try:
-            self._prepare(groups, timeout_seconds)
+            self._prepare(groups)
         except OSError as error:
             self._socket.close()
             raise RulesUnsupported(f"netfilter netlink socket cannot be set up: {error}") from error
 
-    def _prepare(self, groups: tuple[int, ...], timeout_seconds: float) -> None:
+    def _prepare(self, groups: tuple[int, ...]) -> None:
         self._socket.bind((0, 0))
-        self._socket.settimeout(timeout_seconds)
+        # A Python socket with a timeout waits for it even with MSG_DONTWAIT, and a reader in an event loop
+        # must never wait: so the socket doesn't block, and who wants to wait polls.
+        self._socket.setblocking(False)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         self._force_buffer(_SO_RCVBUFFORCE, socket.SO_RCVBUF, _BUFFER_BYTES)
@@ -112,32 +116,27 @@ class NetlinkSocket:
         return tuple(errors) or (KernelError(0, errno.ENOBUFS, "no acknowledgement"),)
 
     def _waiting_messages(self) -> Iterator[netlink.Message]:
+        for data in self._waiting_datagrams():
+            yield from netlink.parse_messages(data or b"")
+
+    def _waiting_datagrams(self) -> Iterator[bytes | None]:
+        """What can be received without waiting; None where the kernel had to drop some."""
         while True:
             try:
-                data = self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+                yield self._socket.recv(_RECEIVE_BYTES)
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
-                    raise RulesError(f"netlink answers cannot be read: {error}") from error
-                continue
-            yield from netlink.parse_messages(data)
+                    raise RulesError(f"netlink messages cannot be read: {error}") from error
+                yield None
 
     def drain(self) -> tuple[netlink.Message, ...] | None:
         """The notifications that wait, without blocking; None when the kernel had to drop some."""
-        messages: list[netlink.Message] = []
-        overflow = False
-        while True:
-            try:
-                data = self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return None if overflow else tuple(messages)
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise RulesError(f"netlink notifications cannot be read: {error}") from error
-                overflow = True
-                continue
-            messages.extend(netlink.parse_messages(data))
+        datagrams = tuple(self._waiting_datagrams())
+        if None in datagrams:
+            return None
+        return tuple(message for data in datagrams for message in netlink.parse_messages(data or b""))
 
     def request(self, type: int, payload: bytes) -> KernelError | None:
         """Sends one message and waits for its acknowledgement; the kernel's error, None when it was done."""
@@ -176,15 +175,13 @@ class NetlinkSocket:
     def _exchange(self, type: int, flags: int, payload: bytes) -> Iterator[netlink.Message]:
         try:
             self._socket.send(netlink.build_message(type, flags, 1, payload))
-            while True:
-                data = self._socket.recv(_RECEIVE_BYTES)
-                yield from netlink.parse_messages(data)
-        except TimeoutError as error:
-            raise RulesError("the kernel's netlink answer did not come in time") from error
-        except FileNotFoundError:
-            raise
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            while poll.poll(self._timeout_seconds * 1000):
+                yield from netlink.parse_messages(self._socket.recv(_RECEIVE_BYTES))
         except OSError as error:
             raise RulesError(f"netlink exchange failed: {error}") from error
+        raise RulesError(f"the kernel's netlink answer did not come in {self._timeout_seconds:.0f} s")
 
     def _force_buffer(self, force_option: int, option: int, size: int) -> None:
         """Beyond the sysctl limit where we may (CAP_NET_ADMIN in the first user namespace), else up to it."""

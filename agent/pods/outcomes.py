@@ -105,7 +105,7 @@ def note_failure(progress: Progress, action: Action, error: Exception, now: floa
     """The action failed, or nobody knows; it may be tried again at the failure's `retry_at`."""
     if isinstance(error, RuntimeNameReserved) and isinstance(action, RunPodSandbox | CreateContainer):
         # The holder, if it lives, is seen at the next look and adopted; else its name is skipped.
-        floors = progress.attempt_floors
+        floors = with_entry(progress.attempt_floors, action.key, action.attempt + 1)
         progress = replace(progress, attempt_floors=floors)
     if isinstance(error, RuntimeNotFound) and isinstance(action, CreateContainer):
         progress = replace(progress, images=without_entry(progress.images, action.container))

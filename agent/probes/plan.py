@@ -75,7 +75,9 @@ def plan_probe(
     """The state after one try that was due at `state.due_at` and ended `now`; `random` is in [0, 1)."""
     counts = state.retry_at is None or state.regular_at <= state.retry_at
     if not counts and outcome is not Outcome.PASSED:
-        return _plan_retry(probe, replace(state, message=message or state.message), now)
+        # A try that took long may end after the next regular time: that one is then due at once.
+        late = replace(state, message=message or state.message, regular_at=max(state.regular_at, now))
+        return _plan_retry(probe, late, now)
     if outcome is Outcome.UNKNOWN:
         again = now + min(_UNKNOWN_RETRY_SECONDS, probe.period_seconds)
         return replace(state, regular_at=again, retry_at=None)

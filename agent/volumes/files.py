@@ -176,11 +176,8 @@ def _plan_part(
 def _plan_keys(part: _Keys, contents: Contents) -> tuple[VolumeFile, ...] | VolumeRefused:
     data = contents.get(part.source)
     if data is None:
-        return (
-            ()
-            if part.source.optional
-            else VolumeRefused(f"{_kind(part.source)} {part.source.name!r} not found")
-        )
+        missing = VolumeRefused(f'{_kind(part.source)} "{part.source.name}" not found')
+        return () if part.source.optional else missing
     if not part.items:
         return tuple(VolumeFile(PurePosixPath(key), data[key], part.mode) for key in sorted(data))
     files = []
@@ -189,8 +186,13 @@ def _plan_keys(part: _Keys, contents: Contents) -> tuple[VolumeFile, ...] | Volu
             mode = part.mode if item.mode is None else item.mode
             files.append(VolumeFile(PurePosixPath(item.path), data[item.key], mode))
         elif not part.source.optional:
-            return VolumeRefused(f"{_kind(part.source)} {part.source.name!r} has no key {item.key!r}")
+            return VolumeRefused(_missing_key(part.source, item.key))
     return tuple(files)
+
+
+def _missing_key(source: ConfigMapRef | SecretRef, key: str) -> str:
+    noun = "config" if isinstance(source, ConfigMapRef) else "secret"
+    return f'{_kind(source)} "{source.name}" references non-existent {noun} key: {key}'
 
 
 def _kind(source: ConfigMapRef | SecretRef) -> str:

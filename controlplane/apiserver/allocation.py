@@ -83,6 +83,7 @@ def prepare_service_update(new: Document, old: Mapping[str, Any]) -> Document:
         for name in ("clusterIP", "clusterIPs"):
             if not after.get(name) and before.get(name):
                 after[name] = before[name]
+        _follow_cluster_ip(after, before)
     if is_named and after.get("clusterIPs", []) == before.get("clusterIPs", []):
         for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
             after.pop(name, None)
@@ -93,6 +94,13 @@ def prepare_service_update(new: Document, old: Mapping[str, Any]) -> Document:
     if after.get("type") != "LoadBalancer":
         after.pop("allocateLoadBalancerNodePorts", None)
     return {**new, "spec": after}
+
+
+def _follow_cluster_ip(after: Document, before: Mapping[str, Any]) -> None:
+    """Who changes only the singular clusterIP means the list's first one; validation then has its say."""
+    changed = after.get("clusterIP") != before.get("clusterIP")
+    if changed and after.get("clusterIPs") and after["clusterIPs"] == before.get("clusterIPs"):
+        after["clusterIPs"] = [after["clusterIP"], *after["clusterIPs"][1:]]
 
 
 def _is_external(spec: Mapping[str, Any]) -> bool:

@@ -6,13 +6,14 @@ that a kind does not have become an error or warnings, as the request's `fieldVa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from controlplane.apiserver.documents import Document, DocumentError, decode_json, decode_yaml
 from controlplane.apiserver.failures import ApiFailure, bad_request, invalid, unsupported_media_type
 from controlplane.apiserver.kinds import Kind
-from controlplane.apiserver.negotiation import OBJECT_MEDIA_TYPES, YAML, parse_content_type
+from controlplane.apiserver.negotiation import JSON, YAML, parse_content_type
 from controlplane.apiserver.openapi.conform import conform_document
 from controlplane.apiserver.patch import (
     PatchError,
@@ -21,6 +22,8 @@ from controlplane.apiserver.patch import (
     apply_merge_patch,
     apply_strategic_merge_patch,
 )
+from controlplane.apiserver.protobuf.decode import MEDIA_TYPE as PROTOBUF
+from controlplane.apiserver.protobuf.decode import decode_protobuf
 from controlplane.apiserver.request_options import FieldValidation
 from kubeapi.status import Reason, StatusCause, StatusDetails, build_failure
 
@@ -29,16 +32,20 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 PATCH_MEDIA_TYPES: Final = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
 
+_DECODERS: Final[Mapping[str, Callable[[bytes], Any]]] = MappingProxyType(
+    {JSON: decode_json, YAML: decode_yaml, PROTOBUF: decode_protobuf}
+)
+
 
 def decode_body(body: bytes, content_type: str) -> Document:
-    """A JSON or YAML document; an empty body is an empty document."""
-    media_type = parse_content_type(content_type)
-    if media_type not in OBJECT_MEDIA_TYPES:
-        raise unsupported_media_type(OBJECT_MEDIA_TYPES)
+    """A JSON, YAML or protobuf document; an empty body is an empty document."""
+    decode = _DECODERS.get(parse_content_type(content_type))
+    if decode is None:
+        raise unsupported_media_type(_DECODERS)
     if not body.strip():
         return {}
     try:
-        document = decode_yaml(body) if media_type == YAML else decode_json(body)
+        document = decode(body)
     except DocumentError as error:
         raise bad_request(str(error)) from error
     if not isinstance(document, dict):

@@ -1,8 +1,8 @@
 """Content negotiation: what form an answer takes, and how a body is to be read.
 
 Pure. Called by the HTTP layer. Objects travel as JSON or YAML; a list, an object or a watch may be asked
-for as a Table (kubectl get) or as metadata only. Protocol buffers are not spoken, except for the OpenAPI
-document. Follows "Alternate representations of resources" in the Kubernetes API concepts page.
+for as a Table (kubectl get) or as metadata only. Protocol buffers are read but not written, except for the
+OpenAPI document. Follows "Alternate representations of resources" in the Kubernetes API concepts page.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from controlplane.apiserver.openapi import (
 
 _AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
-# Clients before 1.26 spell the media type with an "@", which is no legal character of one.
+# Clients before 1.26 ask with an "@" in the media type, which is not legal, and refuse it in the answer.
 _OPENAPI_V2_PROTOBUFS: Final = (OPENAPI_V2_PROTOBUF, OPENAPI_V2_PROTOBUF.replace("v2.v1.0", "v2@v1.0"))
 _OPENAPI_V3: Final = "/openapi/v3"
 
@@ -82,8 +82,8 @@ class StaticDocuments:
         if path in ("/api", "/apis") and _wants_aggregated(accept):
             groups = ("",) if path == "/api" else list_groups()
             return self._encode_once(f"{path}#", partial(build_aggregated, groups), _AGGREGATED)
-        if path == "/openapi/v2" and (media_type := _find_protobuf(accept)):
-            return self._encode_protobuf(media_type)
+        if path == "/openapi/v2" and _wants_protobuf(accept):
+            return self._encode_protobuf()
         build = self._builders.get(path)
         return self._encode_once(path, build, JSON) if build is not None else None
 
@@ -94,11 +94,12 @@ class StaticDocuments:
             found = self._built[key] = StaticDocument(body, media_type, build_etag(body))
         return found
 
-    def _encode_protobuf(self, media_type: str) -> StaticDocument:
-        found = self._built.get(media_type)
+    def _encode_protobuf(self) -> StaticDocument:
+        found = self._built.get(OPENAPI_V2_PROTOBUF)
         if found is None:
             body = encode_openapi_v2(build_openapi_v2(KINDS))
-            found = self._built[media_type] = StaticDocument(body, media_type, build_etag(body))
+            found = StaticDocument(body, OPENAPI_V2_PROTOBUF, build_etag(body))
+            self._built[OPENAPI_V2_PROTOBUF] = found
         return found
 
 
@@ -111,12 +112,7 @@ def _wants_aggregated(accept: str) -> bool:
     return wanted is not None and wanted.shape is Shape.DISCOVERY_LIST
 
 
-def _find_protobuf(accept: str) -> str:
-    """The protobuf form of OpenAPI version 2 that the client prefers; empty if it prefers JSON."""
-    for item in accept.split(","):
-        media_type = item.partition(";")[0].strip()
-        if media_type in _OPENAPI_V2_PROTOBUFS:
-            return media_type
-        if media_type == JSON:
-            return ""
-    return ""
+def _wants_protobuf(accept: str) -> bool:
+    """Whether the client prefers the protobuf form of OpenAPI version 2 to JSON."""
+    ranges = (item.partition(";")[0].strip() for item in accept.split(","))
+    return next((each for each in ranges if each in (*_OPENAPI_V2_PROTOBUFS, JSON)), JSON) != JSON

@@ -42,6 +42,7 @@ class Fault(Enum):
     REFUSED = "refused"  # an error, and nothing happened
     UNAVAILABLE = "unavailable"  # the connection broke before anything happened
     LOST_ANSWER = "lost answer"  # it happened, but the deadline passed first
+    HALF_MADE = "half made"  # the name is taken for good, and nothing ever shows
     HANG = "hang"  # it never returns, and nothing happened
 
 
@@ -175,6 +176,10 @@ class FakeRuntime:
         if fault is Fault.LOST_ANSWER:
             raise RuntimeDeadlineExceeded(f"{rpc}: scripted lost answer")
 
+    def _leave_half_made(self, rpc: str, fault: Fault | None) -> None:
+        if fault is Fault.HALF_MADE:
+            raise RuntimeDeadlineExceeded(f"{rpc}: scripted stop in the middle")
+
     def _new_id(self) -> str:
         self._next += 1
         return f"{self._next:064x}"
@@ -250,6 +255,7 @@ class FakeRuntime:
         name = f"{meta.name}_{meta.namespace}_{meta.uid}_{meta.attempt}"
         fault = await self._enter("RunPodSandbox", name)
         self._reserve(name)
+        self._leave_half_made("RunPodSandbox", fault)
         sandbox_id = SandboxID(self._new_id())
         if any(s.entry.ready and s.entry.pod_uid == meta.uid for s in self._sandboxes.values()):
             self.violations.append(f"a second ready sandbox for {meta.uid}")
@@ -310,6 +316,7 @@ class FakeRuntime:
         if self.images is not None and config.image.image not in self.images:
             raise RuntimeNotFound(f"image {config.image.image} not found")
         self._reserve(name)
+        self._leave_half_made("CreateContainer", fault)
         container_id = ContainerID(self._new_id())
         entry = RuntimeContainer(
             id=container_id,

@@ -14,6 +14,7 @@ from typing import Final
 from controlplane.apiserver.defaults.containers import choose_image_pull_policy
 from controlplane.apiserver.defaults.kinds import (
     default_endpoint_slice,
+    default_endpoints,
     default_namespace,
     default_node,
     default_secret,
@@ -37,6 +38,7 @@ _DEFAULTERS: Final[Mapping[str, Callable[[Document], None]]] = MappingProxyType(
         "Namespace": default_namespace,
         "Node": default_node,
         "EndpointSlice": default_endpoint_slice,
+        "Endpoints": default_endpoints,
     }
 )
 

@@ -1,4 +1,4 @@
-"""Defaults of the kinds that need only a line or two: secrets, namespaces, nodes, endpoint slices.
+"""Defaults of the kinds that need only a line or two: secrets, namespaces, nodes, endpoints.
 
 Pure; changes the documents it is given, which the caller has just made.
 """
@@ -46,6 +46,13 @@ def default_node(node: Document) -> None:
     status = node.setdefault("status", {})
     if status.get("capacity") and "allocatable" not in status:
         status["allocatable"] = dict(status["capacity"])
+
+
+def default_endpoints(endpoints: Document) -> None:
+    """A port's protocol."""
+    for subset in endpoints.get("subsets", ()):
+        for port in subset.get("ports", ()):
+            port.setdefault("protocol", "TCP")
 
 
 def default_endpoint_slice(endpoint_slice: Document) -> None:

@@ -138,6 +138,15 @@ DownwardAPIVolumeSource
  defaultMode=integer defaultUser=integer items=[]DownwardAPIVolumeFile
 EmptyDirVolumeSource
  medium=string mode=integer sizeLimit=quantity
+EndpointAddress
+ hostname=string ip=string! nodeName=string targetRef=ObjectReference
+EndpointPort
+ appProtocol=string name=string port=integer! protocol=string
+EndpointSubset
+ addresses=[]EndpointAddress notReadyAddresses=[]EndpointAddress ports=[]EndpointPort
+Endpoints
+ apiVersion=string kind=string metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+ subsets=[]EndpointSubset
 EnvFromSource
  configMapRef=ConfigMapEnvSource prefix=string secretRef=SecretEnvSource
 EnvVar

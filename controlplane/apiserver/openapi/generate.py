@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ ROOTS: Final = (
     "core_v1.Namespace",
     "core_v1.Event",
     "core_v1.Binding",
+    "core_v1.Endpoints",
     "apps_v1.Deployment",
     "apps_v1.ReplicaSet",
     "autoscaling_v1.Scale",
@@ -129,10 +130,10 @@ def _render_name(name: str, module: str) -> tuple[str, tuple[str, ...]]:
     return text, (qualified,)
 
 
-def collect_types(classes: Mapping[str, ast.ClassDef]) -> dict[str, list[str]]:
-    """The fields of every type reachable from ROOTS, by module.Name."""
+def collect_types(classes: Mapping[str, ast.ClassDef], roots: Iterable[str]) -> dict[str, list[str]]:
+    """The fields of every type reachable from the roots, by module.Name."""
     collected: dict[str, list[str]] = {}
-    waiting = list(ROOTS)
+    waiting = list(roots)
     while waiting:
         qualified = waiting.pop()
         if qualified in collected:
@@ -183,7 +184,9 @@ def read_classes(directory: Path) -> dict[str, ast.ClassDef]:
 def main() -> None:
     if len(sys.argv) != 3:
         raise SystemExit("usage: generate.py DIRECTORY-OF-lightkube/models VERSION")
-    text = render_facts(collect_types(read_classes(Path(sys.argv[1]))), f"lightkube-models {sys.argv[2]}")
+    text = render_facts(
+        collect_types(read_classes(Path(sys.argv[1])), ROOTS), f"lightkube-models {sys.argv[2]}"
+    )
     Path(__file__).with_name("facts.py").write_text(text)
 
 

@@ -147,6 +147,10 @@ PRINTERS: Final[Mapping[str, Printer]] = MappingProxyType(
             ),
             kinds.list_endpoint_slice_cells,
         ),
+        "Endpoints": Printer(
+            (_NAME, Column("Endpoints", "Addresses and ports of the endpoints"), _AGE),
+            kinds.list_endpoints_cells,
+        ),
         "Lease": Printer((_NAME, Column("Holder", "Who holds the lease"), _AGE), kinds.list_lease_cells),
         "Event": Printer(
             (

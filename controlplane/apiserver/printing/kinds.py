@@ -174,6 +174,17 @@ def list_endpoint_slice_cells(endpoint_slice: Mapping[str, Any], now: datetime) 
     ]
 
 
+def list_endpoints_cells(endpoints: Mapping[str, Any], now: datetime) -> list[Any]:
+    """The cells of an Endpoints object: every address with every port of its subset."""
+    pairs = [
+        f"{address.get('ip', '')}:{port.get('port', 0)}"
+        for subset in endpoints.get("subsets", ())
+        for port in subset.get("ports", ())
+        for address in subset.get("addresses", ())
+    ]
+    return [_name(endpoints), format_few(pairs) if pairs else NONE, _age(endpoints, now)]
+
+
 def list_lease_cells(lease: Mapping[str, Any], now: datetime) -> list[Any]:
     """The cells of a Lease."""
     return [_name(lease), lease.get("spec", {}).get("holderIdentity", ""), _age(lease, now)]

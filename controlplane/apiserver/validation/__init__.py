@@ -48,6 +48,7 @@ _RULES: Final[Mapping[str, _Rules]] = MappingProxyType(
         "Namespace": _Rules(cluster.check_namespace, name_rule=check_label, is_namespaced=False),
         "Node": _Rules(cluster.check_node, cluster.check_node_update, is_namespaced=False),
         "EndpointSlice": _Rules(cluster.check_endpoint_slice, cluster.check_endpoint_slice_update),
+        "Endpoints": _Rules(cluster.check_endpoints),
         "Lease": _Rules(cluster.check_lease),
         "Event": _Rules(cluster.check_event),
         "Binding": _Rules(cluster.check_binding, has_metadata=False),

@@ -28,7 +28,7 @@ from controlplane.apiserver.validation.names import (
     check_qualified_name,
     check_subdomain,
 )
-from controlplane.apiserver.validation.pods import is_ip_address
+from controlplane.apiserver.validation.pods import IP_RULE, is_ip_address
 from controlplane.apiserver.validation.resources import NOT_NEGATIVE
 from controlplane.apiserver.validation.scheduling import TAINT_EFFECTS
 from controlplane.apiserver.validation.services import is_network
@@ -138,6 +138,24 @@ def check_endpoint_slice_update(new: Mapping[str, Any], old: Mapping[str, Any]) 
     """An EndpointSlice keeps its address type."""
     if new.get("addressType") != old.get("addressType"):
         yield invalid("addressType", new.get("addressType", ""), IMMUTABLE)
+
+
+def check_endpoints(endpoints: Mapping[str, Any]) -> Iterator[Cause]:
+    """Broken rules of an Endpoints object."""
+    for index, subset in enumerate(endpoints.get("subsets", ())):
+        place = f"subsets[{index}]"
+        if not subset.get("addresses") and not subset.get("notReadyAddresses"):
+            yield required(place, "must specify `addresses` or `notReadyAddresses`")
+        for name in ("addresses", "notReadyAddresses"):
+            for number, address in enumerate(subset.get(name, ())):
+                if not is_ip_address(address.get("ip", "")):
+                    yield invalid(f"{place}.{name}[{number}].ip", address.get("ip", ""), IP_RULE)
+        ports = subset.get("ports", ())
+        for number, port in enumerate(ports):
+            if len(ports) > 1 and not port.get("name"):
+                yield required(f"{place}.ports[{number}].name")
+            for problem in check_port_number(port.get("port", 0)):
+                yield invalid(f"{place}.ports[{number}].port", port.get("port", 0), problem)
 
 
 def check_lease(lease: Mapping[str, Any]) -> Iterator[Cause]:

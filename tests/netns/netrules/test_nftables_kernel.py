@@ -1,4 +1,4 @@
-"""The nftables backend against the real kernel: what is written reads back, refusals are told, others are left."""
+"""The nftables backend and the real kernel: what is written reads back, refusals are told, others left alone."""
 
 from __future__ import annotations
 

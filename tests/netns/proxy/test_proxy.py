@@ -63,7 +63,7 @@ class World:
 async def _until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
     """Rules have no signal for a client: asks again until the answer is right, or fails."""
     async with asyncio.timeout(seconds):
-        while not await asyncio.to_thread(holds):
+        while not await asyncio.to_thread(holds):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 

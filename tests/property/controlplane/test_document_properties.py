@@ -31,7 +31,7 @@ from controlplane.apiserver.validation import (
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KIND_NAMES = (
     "Pod", "Service", "Deployment", "ReplicaSet", "ConfigMap", "Secret", "ServiceAccount", "Namespace",
-    "Node", "EndpointSlice", "Lease", "Event", "Binding", "Scale",
+    "Node", "EndpointSlice", "Endpoints", "Lease", "Event", "Binding", "Scale",
 )  # fmt: skip
 TEXTS = st.sampled_from(["", "a", "A b", "..", "10.0.0.1", "None", "Always", "100%", "a/b", "x" * 64, "ü\n"])
 ANYTHING = st.recursive(

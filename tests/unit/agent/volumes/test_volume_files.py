@@ -65,13 +65,15 @@ def test_items_choose_paths_and_modes() -> None:
 
 def test_a_missing_config_map_is_named_unless_it_is_optional() -> None:
     refused = _plan(_volume(), {ConfigMapRef("settings"): None})
-    assert refused == VolumeRefused("configmap 'settings' not found")
+    assert refused == VolumeRefused('configmap "settings" not found')
     assert _plan(_volume(optional=True), {ConfigMapRef("settings", optional=True): None}) == ()
 
 
 def test_a_missing_key_is_named_unless_the_source_is_optional() -> None:
     items = (KeyToPath(key="c", path="c"),)
-    assert _plan(_volume(items=items)) == VolumeRefused("configmap 'settings' has no key 'c'")
+    assert _plan(_volume(items=items)) == VolumeRefused(
+        'configmap "settings" references non-existent config key: c'
+    )
     assert _plan(_volume(items=items, optional=True), {ConfigMapRef("settings", optional=True): _DATA}) == ()
 
 

@@ -98,7 +98,7 @@ async def test_a_refresh_brings_the_new_content(volumes: PodVolumes, config: _Co
 
 async def test_what_is_missing_is_said_and_then_found(volumes: PodVolumes, config: _Config) -> None:
     del config.config_maps[SETTINGS]
-    with pytest.raises(Unavailable, match=r'volume "conf" : configmap \'settings\' not found') as caught:
+    with pytest.raises(Unavailable, match=r'volume "conf" : configmap "settings" not found') as caught:
         await volumes.prepare_volumes(_pod(_CONFIG_MAP))
     assert caught.value.reason == "FailedMount"
     config.config_maps[SETTINGS] = {}

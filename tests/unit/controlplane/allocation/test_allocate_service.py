@@ -191,6 +191,12 @@ def test_becoming_a_cluster_ip_service_gives_the_node_ports_back() -> None:
     assert spec["clusterIP"] == old["spec"]["clusterIP"]
 
 
+def test_a_change_of_the_singular_cluster_ip_reaches_validation() -> None:
+    old = stored()
+    new = prepare_service_update({"spec": {**old["spec"], "clusterIP": "10.96.0.99"}}, old)
+    assert new["spec"]["clusterIPs"] == ["10.96.0.99"]
+
+
 def test_becoming_an_external_name_gives_the_address_back() -> None:
     old = stored()
     allocation = update(old, **{**old["spec"], "type": "ExternalName", "externalName": "example.com"})

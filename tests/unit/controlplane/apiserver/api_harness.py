@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
+
 from controlplane.apiserver.server import ApiServerOptions, serve
 from controlplane.apiserver.tls import build_node_tls, build_server_tls
 from controlplane.certificates import (
@@ -24,7 +26,6 @@ from controlplane.certificates import (
 from controlplane.listening import open_listener
 from controlplane.storage.contract import Storage
 from controlplane.storage.memory import MemoryStorage
-from multidict import CIMultiDict
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 JSON = "application/json"

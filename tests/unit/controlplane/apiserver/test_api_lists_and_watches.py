@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 from controlplane.storage.memory import MemoryStorage
 from controlplane.storage.sqlite.backend import open_sqlite_storage
-
 from tests.unit.controlplane.apiserver.api_harness import (
     JSON,
     MERGE,
@@ -39,7 +39,7 @@ async def create_maps(api: Api, *wanted: str) -> int:
     return version
 
 
-# --- list ------------------------------------------------------------------------------------------------------
+# --- list ---------------------------------------------------------------------------------------------------
 
 
 async def test_a_list_is_in_order_and_says_its_version(api: Api) -> None:
@@ -149,7 +149,7 @@ async def test_events_are_selected_by_what_they_are_about(api: Api) -> None:
     assert names(chosen.document) == ["e2"]
 
 
-# --- forms -----------------------------------------------------------------------------------------------------
+# --- forms --------------------------------------------------------------------------------------------------
 
 
 async def test_a_table_has_columns_and_rows(api: Api) -> None:
@@ -182,7 +182,7 @@ async def test_yaml_is_spoken_and_other_forms_are_not(api: Api) -> None:
     assert (await api.get(MAPS, accept="application/vnd.kubernetes.protobuf,application/json")).status == 200
 
 
-# --- watch -----------------------------------------------------------------------------------------------------
+# --- watch --------------------------------------------------------------------------------------------------
 
 
 async def test_a_watch_follows_from_a_version(api: Api) -> None:
@@ -239,12 +239,15 @@ async def test_a_watch_from_forgotten_history_is_told_so(tmp_path: Path) -> None
     async with running_api(tmp_path, storage) as api:
         await create_maps(api, "a", "b")
     await storage.compact(storage.revision)
-    async with asyncio.timeout(10), running_api(tmp_path, storage) as api:
-        async with watching(api, f"{MAPS}?resourceVersion=3") as watch:
-            event = await watch.next()
-            assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
-            assert event["object"]["reason"] == "Expired"
-            assert await watch.response.content.read() == b""
+    async with (
+        asyncio.timeout(10),
+        running_api(tmp_path, storage) as api,
+        watching(api, f"{MAPS}?resourceVersion=3") as watch,
+    ):
+        event = await watch.next()
+        assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
+        assert event["object"]["reason"] == "Expired"
+        assert await watch.response.content.read() == b""
     await storage.close()
 
 

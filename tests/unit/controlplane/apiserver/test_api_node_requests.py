@@ -1,4 +1,4 @@
-"""Logs and upgraded connections through a whole API server on uvloop: TLS to the client, TLS to a stand-in node."""
+"""Logs and upgraded connections through a whole API server on uvloop, TLS to client and stand-in node."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ async def open_stream(api: Api, method: str, target: str, upgrade: str) -> tuple
     """An upgrade request as kubectl makes it; returns the answer's head and the connection."""
     url = urlsplit(api.url)
     reader, writer = await asyncio.open_connection(url.hostname, url.port, ssl=api.build_tls("admin"))
-    head = f"{method} {target} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"
+    head = (
+        f"{method} {target} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"
+    )
     if upgrade == "websocket":
         head += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     else:
@@ -260,7 +262,9 @@ def test_refusals_before_any_node_is_asked(tmp_path: Path) -> None:
         empty = await api.get(f"{PODS}/unbound/log")
         assert (empty.status, empty.body) == (200, b"")
         unclear = await api.get(f"{PODS}/two/log")
-        assert unclear.message == "a container name must be specified for pod two, choose one of: [main other]"
+        assert (
+            unclear.message == "a container name must be specified for pod two, choose one of: [main other]"
+        )
         unknown = await api.get(f"{PODS}/two/log?container=x")
         assert unknown.message == "container x is not valid for pod two"
         unreachable = await api.get(f"{PODS}/two/log?container=main")
@@ -268,7 +272,9 @@ def test_refusals_before_any_node_is_asked(tmp_path: Path) -> None:
         assert "error dialing node at 127.0.0.1:1" in unreachable.message
         plain = await api.call("POST", f"{PODS}/two/exec?container=main&command=x&stdout=1")
         assert (plain.status, plain.message) == (400, "Upgrade request required")
-        head, (_, writer) = await open_stream(api, "POST", f"{PODS}/unbound/exec?command=x&stdout=1", "SPDY/3.1")
+        head, (_, writer) = await open_stream(
+            api, "POST", f"{PODS}/unbound/exec?command=x&stdout=1", "SPDY/3.1"
+        )
         assert head.startswith(b"HTTP/1.1 400 ")
         writer.close()
         assert (await api.get(f"{PODS}/two/log", user="n1")).status == 403

@@ -31,7 +31,7 @@ def build_deployment(name: str = "web", replicas: int = 2) -> Document:
     }
 
 
-# --- create and get --------------------------------------------------------------------------------------------
+# --- create and get -----------------------------------------------------------------------------------------
 
 
 async def test_a_created_object_has_identity_and_is_read_back(api: Api) -> None:
@@ -73,7 +73,9 @@ async def test_absent_things_are_not_found_by_name(api: Api) -> None:
     reply = await api.get(f"{DEPLOYMENTS}/none")
     assert (reply.status, reply.message) == (404, 'deployments.apps "none" not found')
     assert reply.document["details"] == {"name": "none", "group": "apps", "kind": "deployments"}
-    assert (await api.get("/apis/none/v1/things")).message == "the server could not find the requested resource"
+    assert (
+        await api.get("/apis/none/v1/things")
+    ).message == "the server could not find the requested resource"
 
 
 async def test_an_object_needs_an_existing_namespace(api: Api) -> None:
@@ -147,7 +149,7 @@ async def test_unknown_fields_warn_or_are_refused_as_asked(api: Api) -> None:
     assert "dta" not in warned.document
 
 
-# --- update ----------------------------------------------------------------------------------------------------
+# --- update -------------------------------------------------------------------------------------------------
 
 
 async def test_an_update_with_a_stale_version_conflicts(api: Api) -> None:
@@ -157,7 +159,9 @@ async def test_an_update_with_a_stale_version_conflicts(api: Api) -> None:
     assert int(updated.document["metadata"]["resourceVersion"]) > int(created["metadata"]["resourceVersion"])
     stale = await api.call("PUT", f"{MAPS}/a", created | {"data": {"n": "3"}})
     assert (stale.status, stale.document["reason"]) == (409, "Conflict")
-    assert stale.message.startswith('Operation cannot be fulfilled on configmaps "a": the object has been modified')
+    assert stale.message.startswith(
+        'Operation cannot be fulfilled on configmaps "a": the object has been modified'
+    )
 
 
 async def test_an_update_without_a_version_wins(api: Api) -> None:
@@ -207,7 +211,7 @@ async def test_changes_of_metadata_alone_keep_the_generation(api: Api) -> None:
     assert patched.document["metadata"]["generation"] == 1
 
 
-# --- patch -----------------------------------------------------------------------------------------------------
+# --- patch --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -255,16 +259,13 @@ async def test_a_patch_with_a_version_is_optimistic(api: Api) -> None:
 async def test_racing_patches_all_get_through(api: Api) -> None:
     await api.create(MAPS, build_config_map("a"))
     replies = await asyncio.gather(
-        *(
-            api.call("PATCH", f"{MAPS}/a", {"data": {f"k{n}": "v"}}, content_type=MERGE)
-            for n in range(12)
-        )
+        *(api.call("PATCH", f"{MAPS}/a", {"data": {f"k{n}": "v"}}, content_type=MERGE) for n in range(12))
     )
     assert {reply.status for reply in replies} == {200}
     assert len((await api.get(f"{MAPS}/a")).document["data"]) == 12
 
 
-# --- delete ----------------------------------------------------------------------------------------------------
+# --- delete -------------------------------------------------------------------------------------------------
 
 
 async def test_deletion_answers_success_and_what_went(api: Api) -> None:
@@ -319,7 +320,9 @@ async def test_finalizers_hold_an_object_until_they_are_taken_off(api: Api) -> N
 @pytest.mark.parametrize(
     ("policy", "finalizers"), [("Foreground", ["foregroundDeletion"]), ("Orphan", ["orphan"])]
 )
-async def test_propagation_is_left_to_the_garbage_collector(api: Api, policy: str, finalizers: list[str]) -> None:
+async def test_propagation_is_left_to_the_garbage_collector(
+    api: Api, policy: str, finalizers: list[str]
+) -> None:
     await api.create(DEPLOYMENTS, build_deployment())
     marked = (await api.call("DELETE", f"{DEPLOYMENTS}/web", {"propagationPolicy": policy})).document
     assert marked["metadata"]["finalizers"] == finalizers
@@ -341,7 +344,7 @@ async def test_a_collection_is_deleted_by_selector(api: Api) -> None:
     assert [item["metadata"]["name"] for item in left] == ["c"]
 
 
-# --- namespaces ------------------------------------------------------------------------------------------------
+# --- namespaces ---------------------------------------------------------------------------------------------
 
 
 async def test_system_namespaces_and_the_api_service_exist_from_the_start(api: Api) -> None:
@@ -361,12 +364,14 @@ async def test_a_namespace_empties_before_it_goes(api: Api) -> None:
     refused = await api.call("POST", "/api/v1/namespaces/work/configmaps", build_config_map("a"))
     assert refused.status == 403
     assert "because it is being terminated" in refused.message
-    finalized = await api.call("PUT", "/api/v1/namespaces/work/finalize", marked | {"spec": {"finalizers": []}})
+    finalized = await api.call(
+        "PUT", "/api/v1/namespaces/work/finalize", marked | {"spec": {"finalizers": []}}
+    )
     assert finalized.status == 200
     assert (await api.get("/api/v1/namespaces/work")).status == 404
 
 
-# --- special subresources --------------------------------------------------------------------------------------
+# --- special subresources -----------------------------------------------------------------------------------
 
 
 async def test_services_get_addresses_of_their_own(api: Api) -> None:
@@ -377,7 +382,9 @@ async def test_services_get_addresses_of_their_own(api: Api) -> None:
     addresses = {service["spec"]["clusterIP"] for service in created}
     ports = {service["spec"]["ports"][0]["nodePort"] for service in created}
     assert len(addresses) == len(ports) == 20
-    wanted = build_service("t") | {"spec": {"clusterIP": created[0]["spec"]["clusterIP"], "ports": [{"port": 80}]}}
+    wanted = build_service("t") | {
+        "spec": {"clusterIP": created[0]["spec"]["clusterIP"], "ports": [{"port": 80}]}
+    }
     refused = await api.call("POST", SERVICES, wanted)
     assert refused.status == 422
     assert "already allocated" in refused.message
@@ -398,8 +405,14 @@ async def test_scale_reads_and_writes_the_replicas(api: Api) -> None:
     await api.create(DEPLOYMENTS, build_deployment())
     path = f"{DEPLOYMENTS}/web/scale"
     scale = (await api.get(path)).document
-    assert (scale["kind"], scale["spec"], scale["status"]["selector"]) == ("Scale", {"replicas": 2}, "app=web")
-    assert (await api.call("PUT", path, scale | {"spec": {"replicas": 4}})).document["spec"] == {"replicas": 4}
+    assert (scale["kind"], scale["spec"], scale["status"]["selector"]) == (
+        "Scale",
+        {"replicas": 2},
+        "app=web",
+    )
+    assert (await api.call("PUT", path, scale | {"spec": {"replicas": 4}})).document["spec"] == {
+        "replicas": 4
+    }
     patched = await api.call("PATCH", path, {"spec": {"replicas": 1}}, content_type=MERGE)
     assert patched.document["spec"] == {"replicas": 1}
     assert (await api.call("PUT", path, scale | {"spec": {"replicas": 3}})).status == 409
@@ -414,7 +427,9 @@ async def test_a_binding_puts_a_pod_on_a_node_once(api: Api) -> None:
     assert (bound.status, bound.document["status"]) == (201, "Success")
     pod = (await api.get(f"{PODS}/p")).document
     assert pod["spec"]["nodeName"] == "n1"
-    assert [(each["type"], each["status"]) for each in pod["status"]["conditions"]] == [("PodScheduled", "True")]
+    assert [(each["type"], each["status"]) for each in pod["status"]["conditions"]] == [
+        ("PodScheduled", "True")
+    ]
     assert pod["metadata"]["uid"] == created["metadata"]["uid"]
     again = await api.call("POST", f"{PODS}/p/binding", binding)
     assert (again.status, again.document["reason"]) == (409, "Conflict")
@@ -429,7 +444,9 @@ async def test_a_binding_without_a_target_is_invalid(api: Api) -> None:
 async def test_an_eviction_deletes_the_pod(api: Api) -> None:
     await api.create(PODS, build_pod("p", node="n1"))
     eviction = {"metadata": {"name": "p"}, "deleteOptions": {"gracePeriodSeconds": 7}}
-    reply = await api.call("POST", f"{PODS}/p/eviction", eviction | {"kind": "Eviction", "apiVersion": "policy/v1"})
+    reply = await api.call(
+        "POST", f"{PODS}/p/eviction", eviction | {"kind": "Eviction", "apiVersion": "policy/v1"}
+    )
     assert reply.status == 201
     assert (await api.get(f"{PODS}/p")).document["metadata"]["deletionGracePeriodSeconds"] == 7
 

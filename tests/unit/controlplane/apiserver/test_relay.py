@@ -1,4 +1,4 @@
-"""The relay of upgraded connections between a client and a stand-in node: bytes, ends, back-pressure, refusals."""
+"""The relay of upgraded connections between a client and a node: bytes, ends, back-pressure, refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\n\r\n"
 
 
 class StandIn:
-    """A node's streaming server: answers an upgrade, sends its bytes, hashes what it gets until end of file."""
+    """A node's streaming server: answers an upgrade, sends its bytes, hashes what it gets."""
 
     def __init__(
         self, sends: bytes, head: bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\n\r\n"

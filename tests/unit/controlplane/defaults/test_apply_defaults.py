@@ -287,6 +287,8 @@ OTHER_CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("EndpointSlice", {"addressType": "IPv4", "ports": [{"port": 80}]},
      {"metadata": {}, "addressType": "IPv4", "endpoints": [],
       "ports": [{"port": 80, "name": "", "protocol": "TCP"}]}),
+    ("Endpoints", {"subsets": [{"ports": [{"port": 80}]}]},
+     {"metadata": {}, "subsets": [{"ports": [{"port": 80, "protocol": "TCP"}]}]}),
     ("ConfigMap", {"data": {"a": "b"}}, {"metadata": {}, "data": {"a": "b"}}),
     ("Lease", {"spec": {"renewTime": "2026-01-01T00:00:00Z"}},
      {"metadata": {}, "spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}}),

@@ -282,7 +282,7 @@ def test_every_merge_key_is_a_field_of_its_items() -> None:
 @pytest.mark.parametrize(
     "kind",
     ["Pod", "Node", "Service", "EndpointSlice", "Deployment", "ReplicaSet", "ConfigMap", "Secret",
-     "ServiceAccount", "Namespace", "Event", "Lease", "Binding", "Scale", "Eviction"],
+     "ServiceAccount", "Namespace", "Endpoints", "Event", "Lease", "Binding", "Scale", "Eviction"],
 )  # fmt: skip
 def test_every_served_kind_has_a_schema(kind: str) -> None:
     schema = find_kind_schema(kind)
