@@ -19,6 +19,9 @@ from cri_proto.runtime.v1.api_pb2_grpc import RuntimeServiceStub
 
 DEADLINE_SECONDS = 60.0
 
+# As the agent asks for them: a network for the pod, processes for each container.
+_NAMESPACES = cri.NamespaceOption(network=cri.POD, pid=cri.CONTAINER, ipc=cri.POD)
+
 
 @dataclass(frozen=True, slots=True)
 class FloorSample:
@@ -40,14 +43,15 @@ def build_sandbox_config(name: str, cgroup_parent: str) -> cri.PodSandboxConfig:
     return cri.PodSandboxConfig(
         metadata=cri.PodSandboxMetadata(name=name, uid=str(uuid4()), namespace="bench-floor", attempt=0),
         hostname=name,
-        linux=cri.LinuxPodSandboxConfig(cgroup_parent=cgroup_parent),
+        linux=cri.LinuxPodSandboxConfig(
+            cgroup_parent=cgroup_parent,
+            security_context=cri.LinuxSandboxSecurityContext(namespace_options=_NAMESPACES),
+        ),
     )
 
 
-def measure_floor(
-    stub: RuntimeServiceStub, image: str, command: tuple[str, ...], cgroup_parent: str
-) -> FloorSample:
-    """Starts, stops and removes one pod with bare CRI calls."""
+def measure_floor(stub: RuntimeServiceStub, image: str, cgroup_parent: str) -> FloorSample:
+    """Starts, stops and removes one pod with bare CRI calls; the image's own process ends on SIGTERM."""
     config = build_sandbox_config(f"floor-{uuid4().hex[:8]}", cgroup_parent)
     started = time.perf_counter()
     sandbox = stub.RunPodSandbox(
@@ -59,8 +63,9 @@ def measure_floor(
             config=cri.ContainerConfig(
                 metadata=cri.ContainerMetadata(name="main"),
                 image=cri.ImageSpec(image=image),
-                command=command,
-                linux=cri.LinuxContainerConfig(),
+                linux=cri.LinuxContainerConfig(
+                    security_context=cri.LinuxContainerSecurityContext(namespace_options=_NAMESPACES)
+                ),
             ),
             sandbox_config=config,
         ),

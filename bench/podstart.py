@@ -22,11 +22,10 @@ from kubeapi.pod import Pod
 from kubeapi.resources import PODS
 from kubeapi.watch_stream import WatchEvent, WatchEventType
 from lab.cluster import Cluster, ClusterSettings, running_cluster
-from lab.images import SHELL_IMAGE
+from lab.images import WEB_IMAGE
 
 START_AIM: Final = 1.3
 NAMESPACE: Final = "default"
-_COMMAND: Final = ("sleep", "3600")
 _DEADLINE_SECONDS: Final = 60
 
 
@@ -45,7 +44,7 @@ async def _measure(cluster: Cluster, count: int) -> Report:
         with open_runtime(node.endpoint) as runtime:
             for sample in range(count + 1):
                 floor = await asyncio.to_thread(
-                    measure_floor, runtime, SHELL_IMAGE, _COMMAND, f"{node.cgroup_root}/bench-floor"
+                    measure_floor, runtime, WEB_IMAGE, f"{node.cgroup_root}/bench-floor"
                 )
                 start, stop = await _measure_pod(client, node.name)
                 if sample:  # the first of each warms caches up
@@ -93,8 +92,7 @@ def _build_pod(name: str, node_name: str) -> dict[str, object]:
         "metadata": {"name": name},
         "spec": {
             "nodeName": node_name,
-            "terminationGracePeriodSeconds": 1,
-            "containers": [{"name": "main", "image": SHELL_IMAGE, "command": list(_COMMAND)}],
+            "containers": [{"name": "main", "image": WEB_IMAGE}],
         },
     }
 

@@ -74,9 +74,6 @@ class FamilyLane:
         """The kernel may hold something else than we think: the next `apply_changes` compares everything."""
         self._in_doubt = True
 
-    def close(self) -> None:
-        self._backend.close()
-
     async def _apply_difference(self, observed: Ruleset) -> bool:
         transaction = diff_rulesets(observed, self._tracker.ruleset())
         parts: Iterable[Transaction] = (transaction,)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from typing import Final, Protocol, TypeVar
 
 from agent.pods.ports import PodDirectory
@@ -91,9 +91,11 @@ class Proxy:
             FamilyLane(settings.family, backend, remove_stale_flows)
             for settings, backend in zip(self._rules, backends, strict=True)
         )
-        await self._until_done(self._load)
-        await self._remove_rules_of_other_mode(backends)
         with ExitStack() as stack:
+            for backend in backends:
+                stack.callback(backend.close)
+            await self._until_done(self._load)
+            await self._remove_rules_of_other_mode(backends)
             self._watch_kernel(backends, stack)
             while True:
                 await self._wait(_verify_period(backends))
@@ -102,8 +104,9 @@ class Proxy:
     async def remove(self) -> None:
         """Removes exactly our rules, of both kinds; nothing there is success. Raises RulesError."""
         for settings in self._rules:
-            await NftablesBackend(settings).remove()
-            await _remove_iptables(IptablesBackend(settings))
+            for backend in (NftablesBackend(settings), IptablesBackend(settings)):
+                with closing(backend), suppress(RulesUnsupported):
+                    await backend.remove()
 
     # --- noticing -------------------------------------------------------------------------------------------
 
@@ -212,12 +215,13 @@ class Proxy:
     async def _remove_rules_of_other_mode(self, chosen: Backends) -> None:
         """Only now that the new rules are in; what cannot be removed is told and left."""
         for backend in other_backends(chosen, self._rules):
-            try:
-                await backend.remove()
-            except RulesUnsupported:
-                continue
-            except RulesError:
-                logger.warning("rules of another proxy mode could not be removed", exc_info=True)
+            with closing(backend):
+                try:
+                    await backend.remove()
+                except RulesUnsupported:
+                    continue
+                except RulesError:
+                    logger.warning("rules of another proxy mode could not be removed", exc_info=True)
 
 
 def _owner(service: ObjectKey) -> str:
@@ -227,10 +231,3 @@ def _owner(service: ObjectKey) -> str:
 def _verify_period(backends: Backends) -> float:
     is_nftables = any(isinstance(backend, NftablesBackend) for backend in backends)
     return _VERIFY_SECONDS["nftables" if is_nftables else "iptables"]
-
-
-async def _remove_iptables(backend: IptablesBackend) -> None:
-    try:
-        await backend.remove()
-    except RulesUnsupported:
-        return

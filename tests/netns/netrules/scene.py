@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _CLONE_NEWNET: Final = 0x40000000
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_CONNECT_SECONDS: Final = 3.0
+CONNECT_SECONDS: Final = 3.0
 
 
 def run_in_namespace(name: str, work: Callable[[], T]) -> T:
@@ -70,10 +70,18 @@ class Lab:
         entered = ("nsenter", f"--net=/run/netns/{self.namespace(who)}", *command)
         return subprocess.run(entered, check=True, capture_output=True, text=True, timeout=30).stdout
 
-    def ask(self, scene: Scene, client: str, to: str, port: int, protocol: Protocol) -> Answer:
+    def ask(
+        self,
+        scene: Scene,
+        client: str,
+        to: str,
+        port: int,
+        protocol: Protocol,
+        patience_seconds: float = CONNECT_SECONDS,
+    ) -> Answer:
         """Connects (or sends) and reads the answer; ConnectionRefusedError, TimeoutError as clients see."""
         with self.client_socket(scene, client, protocol) as sock:
-            return ask_with(sock, to, port)
+            return ask_with(sock, to, port, patience_seconds)
 
     def client_socket(self, scene: Scene, client: str, protocol: Protocol) -> socket.socket:
         return run_in_namespace(self.namespace(client), lambda: _new_socket(scene.family, protocol))
@@ -97,8 +105,8 @@ class Lab:
             listener.close()
 
 
-def ask_with(sock: socket.socket, to: str, port: int) -> Answer:
-    sock.settimeout(_CONNECT_SECONDS)
+def ask_with(sock: socket.socket, to: str, port: int, patience_seconds: float = CONNECT_SECONDS) -> Answer:
+    sock.settimeout(patience_seconds)
     sock.connect((to, port))
     sock.send(b"?")
     pod, client = sock.recv(200).decode().split("|")
@@ -126,7 +134,7 @@ def _serve_tcp(listener: socket.socket, name: str) -> None:
         except OSError:
             return
         with connection:
-            connection.settimeout(_CONNECT_SECONDS)
+            connection.settimeout(CONNECT_SECONDS)
             connection.sendall(f"{name}|{client[0]}".encode())
 
 

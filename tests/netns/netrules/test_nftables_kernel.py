@@ -1,4 +1,4 @@
-"""The nftables backend and the real kernel: what is written reads back, refusals are told, others left alone."""
+"""The nftables backend and the real kernel: what is written reads back, refusals are told."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def _until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
 
 def _reaches(lab: Lab, client: str, to: str, port: int, protocol: Protocol = Protocol.TCP) -> str:
     try:
-        return lab.ask(SCENE, client, to, port, protocol).pod
+        return lab.ask(SCENE, client, to, port, protocol, patience_seconds=0.3).pod
     except OSError:
         return ""
 
