@@ -244,6 +244,7 @@ class Pods:
     def start(self) -> None:
         """Remembered pods first: they go on whether or not anybody else answers."""
         self.probes.subscribe(self.lanes.note_verdict)
+        self.probes.subscribe_failures(self.lanes.note_probe_failure)
         self.config.subscribe(self.lanes.note_config)
         self.lanes.restore(self.records)
 

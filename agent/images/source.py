@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol, assert_never
 
 from agent.images.plan import (
@@ -92,7 +93,7 @@ class CRIImages:
             case ImageRefused():
                 raise _unavailable(action)
             case Pull():
-                return _to_local(await self._join_pull(reference, pod))
+                return replace(_to_local(await self._join_pull(reference, pod)), pulled=True)
             case _:
                 assert_never(action)
 

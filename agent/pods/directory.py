@@ -48,12 +48,15 @@ def choose_container_name(pod: Pod, name: str) -> str:
 def build_handle(
     pod: Pod, observed: ObservedPod, name: str, previous: bool, log_directory: Path
 ) -> ContainerHandle | None:
-    """The newest attempt that was started, or the one before it."""
-    started = [c for c in observed.attempts(choose_container_name(pod, name)) if c.running or c.dead]
-    index = 1 if previous else 0
-    if len(started) <= index:
+    """The newest attempt that was started; `previous`: the one that the status shows as the last state."""
+    chosen = choose_container_name(pod, name)
+    started = [c for c in observed.attempts(chosen) if c.running or c.dead]
+    if previous:
+        last = _find_last_terminated(pod, chosen)
+        started = [c for c in started if c.id == last]
+    if not started:
         return None
-    found = started[index]
+    found = started[0]
     return ContainerHandle(
         pod=pod,
         sandbox_id=found.sandbox_id,
@@ -61,6 +64,14 @@ def build_handle(
         log_path=_choose_log_path(found, log_directory),
         running=found.running,
     )
+
+
+def _find_last_terminated(pod: Pod, name: str) -> str:
+    """While a container waits for its restart, that is the newest attempt, not the one before it."""
+    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        if status.name == name and status.last_state.terminated is not None:
+            return status.last_state.terminated.container_id.partition("://")[2]
+    return ""
 
 
 def _choose_log_path(container: ObservedContainer, log_directory: Path) -> Path:

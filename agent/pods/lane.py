@@ -27,7 +27,14 @@ from agent.pods.observe import PodObserver, ReadMessage
 from agent.pods.observed import ObservedPod
 from agent.pods.outcomes import note_failure, note_success
 from agent.pods.plan import PodPlan, failure_key, plan_pod
-from agent.pods.pod_events import PodEvent, PodEvents, describe_begin, describe_failure, describe_success
+from agent.pods.pod_events import (
+    PodEvent,
+    PodEvents,
+    describe_begin,
+    describe_crash_loops,
+    describe_failure,
+    describe_success,
+)
 from agent.pods.ports import ContainerID, ProbeRunner, ProbeTarget, ProbeVerdict, Unavailable
 from agent.pods.progress import InFlight, Progress, with_entry, without_entry
 from agent.pods.status import NodeFacts, compute_pod_status
@@ -244,14 +251,14 @@ class Lane:
             self._note_failure(action, error)
         else:
             self.progress = note_success(self.progress, action, result)
-            self._tell(describe_success(action, result))
+            self._tell(describe_success(self.pod, action, result))
 
     def _note_failure(self, action: Action, error: Exception) -> None:
         tools = self._tools
         self.progress = note_failure(self.progress, action, error, tools.now(), tools.random())
         failure = self.progress.failures[failure_key(action)]
         _logger.warning("an action failed", extra=self._fields(action=str(action), error=failure.message))
-        self._tell(describe_failure(action, failure))
+        self._tell(describe_failure(self.pod, action, failure))
 
     def _finish(self, action: Action) -> None:
         self.progress = replace(self.progress, in_flight=without_entry(self.progress.in_flight, action.key))
@@ -274,6 +281,8 @@ class Lane:
             goal, self.observed, self.progress, self.pod.status, tools.node_facts(), tools.now()
         )
         if status != self.pod.status:
+            for event in describe_crash_loops(self.pod, status):
+                self._tell(event)
             self._change_record(pod=msgspec.structs.replace(self.pod, status=status))
         tools.status_writer.submit(self.pod, status)
 

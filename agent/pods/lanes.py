@@ -19,8 +19,8 @@ from agent.pods.directory import build_handle, build_running_pod
 from agent.pods.goal import is_static
 from agent.pods.lane import Lane, LaneTools
 from agent.pods.lifecycle import TERMINAL_PHASES
-from agent.pods.pod_events import PodEvent
-from agent.pods.ports import ContainerHandle, RunningPod
+from agent.pods.pod_events import PodEvent, describe_probe_failure
+from agent.pods.ports import ContainerHandle, ProbeFailure, RunningPod
 from agent.pods.sandbox_config import build_log_directory
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.relist import Fingerprint
@@ -141,6 +141,11 @@ class PodLanes:
     def note_verdict(self, uid: PodUID) -> None:
         if (lane := self._lanes.get(uid)) is not None:
             lane.look_again()
+
+    def note_probe_failure(self, failure: ProbeFailure) -> None:
+        """A container didn't pass a probe that counts."""
+        if (lane := self._lanes.get(failure.uid)) is not None:
+            self._tools.events.record(lane.pod, describe_probe_failure(failure))
 
     def note_config(self, uid: PodUID) -> None:
         """A ConfigMap or Secret of this pod changed."""

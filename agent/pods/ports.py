@@ -34,11 +34,15 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LocalImage:
-    """An image the runtime holds; `ref` is what CreateContainer takes, `user` what the image declares."""
+    """An image the runtime holds; `ref` is what CreateContainer takes, `user` what the image declares.
+
+    `pulled`: it wasn't there, or the policy asked for more than that, and so it was pulled.
+    """
 
     ref: str
     user_id: int | None
     user_name: str
+    pulled: bool = False
 
 
 class ImageSource(Protocol):
@@ -105,6 +109,16 @@ class ProbeTarget:
     started_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeFailure:
+    """One try of a probe that the container didn't pass; `message` may hold what its command printed."""
+
+    uid: PodUID
+    container: str
+    kind: ProbeKind
+    message: str
+
+
 class ProbeRunner(Protocol):
     def set_targets(self, uid: PodUID, targets: tuple[ProbeTarget, ...]) -> None:
         """What is to be probed for this pod from now on; schedules of unchanged containers go on."""
@@ -114,6 +128,9 @@ class ProbeRunner(Protocol):
 
     def subscribe(self, handler: Callable[[PodUID], None]) -> None:
         """Called when a pod's verdict changed."""
+
+    def subscribe_failures(self, handler: Callable[[ProbeFailure], None]) -> None:
+        """Called for each failure that counts towards a threshold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def plan_probe(
     random: float,
 ) -> ProbeState:
     """The state after one try that was due at `state.due_at` and ended `now`; `random` is in [0, 1)."""
-    counts = state.retry_at is None or state.regular_at <= state.retry_at
+    counts = does_count(state)
     if not counts and outcome is not Outcome.PASSED:
         # A try that took long may end after the next regular time: that one is then due at once.
         late = replace(state, message=message or state.message, regular_at=max(state.regular_at, now))
@@ -95,6 +95,11 @@ def plan_probe(
     if passed or state.passed_once or kind is ProbeKind.LIVENESS or probe.success_threshold > 1:
         return replace(following, retry_at=None, passed_once=state.passed_once or passed)
     return _plan_retry(probe, following, now)
+
+
+def does_count(state: ProbeState) -> bool:
+    """Whether the next try is a regular one, whose failure means something."""
+    return state.retry_at is None or state.regular_at <= state.retry_at
 
 
 def is_settled(kind: ProbeKind, state: ProbeState) -> bool:

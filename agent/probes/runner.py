@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agent.pods.ports import ContainerID, ProbeKind, ProbeTarget, ProbeVerdict
+from agent.pods.ports import ContainerID, ProbeFailure, ProbeKind, ProbeTarget, ProbeVerdict
 from agent.probes.check import CheckResult
 from agent.probes.plan import (
     Outcome,
     ProbeState,
+    does_count,
     is_settled,
     plan_first_probe,
     plan_probe,
@@ -67,6 +68,7 @@ class TaskProbeRunner:
         self._containers: dict[ContainerID, _Probed] = {}
         self._by_pod: dict[PodUID, tuple[ContainerID, ...]] = {}
         self._handlers: list[Callable[[PodUID], None]] = []
+        self._failure_handlers: list[Callable[[ProbeFailure], None]] = []
 
     # --- what the lanes ask ---------------------------------------------------------------------------------
 
@@ -99,6 +101,10 @@ class TaskProbeRunner:
     def subscribe(self, handler: Callable[[PodUID], None]) -> None:
         """Called when a pod's verdict changed; sync and quick."""
         self._handlers.append(handler)
+
+    def subscribe_failures(self, handler: Callable[[ProbeFailure], None]) -> None:
+        """Called for each failure that counts towards a threshold; sync and quick."""
+        self._failure_handlers.append(handler)
 
     # --- what a restart needs -------------------------------------------------------------------------------
 
@@ -160,6 +166,8 @@ class TaskProbeRunner:
             outcome, message = await self._check.run(known.target, probe)
             if outcome is not Outcome.PASSED:
                 _log.debug("a probe did not pass", extra=_describe(known.target, kind, outcome))
+            if outcome is Outcome.FAILED and does_count(known.states[kind]):
+                self._tell_failure(known.target, kind, message)
             before = known.verdict()
             known.states[kind] = plan_probe(
                 kind, probe, known.states[kind], outcome, message, loop.time(), random.random()
@@ -167,6 +175,11 @@ class TaskProbeRunner:
             if known.verdict() != before:
                 self._start_tasks(known)
                 self._notify(known.target.pod.uid)
+
+    def _tell_failure(self, target: ProbeTarget, kind: ProbeKind, message: str) -> None:
+        failure = ProbeFailure(target.pod.uid, target.container.name, kind, message)
+        for handler in self._failure_handlers:
+            handler(failure)
 
     def _notify(self, uid: PodUID) -> None:
         for handler in self._handlers:

@@ -137,3 +137,16 @@ def unavailable(message: str) -> ApiFailure:
 
 def internal_error(message: str) -> ApiFailure:
     return ApiFailure(build_failure(Reason.INTERNAL_ERROR, f"Internal error occurred: {message}"))
+
+
+def node_refused(code: int, said: str) -> ApiFailure:
+    """What a node's own server answered instead of a log; its words are all that there is to tell."""
+    match code:
+        case 400:
+            return bad_request(said)
+        case 404:
+            return ApiFailure(build_failure(Reason.NOT_FOUND, said))
+        case 500:
+            return internal_error(said)
+        case _:
+            return ApiFailure(build_failure(Reason.UNKNOWN, said, code=code))

@@ -17,7 +17,7 @@ from aiohttp import web
 from yarl import URL
 
 from controlplane.apiserver.documents import Document, decode_json
-from controlplane.apiserver.failures import bad_request, internal_error
+from controlplane.apiserver.failures import bad_request, internal_error, node_refused
 from controlplane.apiserver.kinds import NODE, POD
 from controlplane.apiserver.kubelet import (
     NodeAddress,
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 30.0
+_REFUSAL_BYTES: Final = 2048
 
 
 class NodeRequests:
@@ -99,6 +100,8 @@ class NodeRequests:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise internal_error(_unreachable(address, error)) from error
         async with answer:
+            if answer.status != 200:
+                raise node_refused(answer.status, await _read_refusal(answer))
             return await _copy_answer(request, answer)
 
     async def _answer_upgrade(
@@ -145,6 +148,11 @@ def _build_target(request: web.Request, wanted: ResourceRequest, pod: Document) 
 def _build_url(tls: ssl.SSLContext | None, address: NodeAddress, target: str) -> URL:
     scheme = "https" if tls is not None else "http"
     return URL(f"{scheme}://{address.authority}{target}", encoded=True)
+
+
+async def _read_refusal(answer: aiohttp.ClientResponse) -> str:
+    said = await answer.content.read(_REFUSAL_BYTES)
+    return said.decode("utf-8", "replace").strip()
 
 
 async def _copy_answer(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:

@@ -113,7 +113,7 @@ def contract_node() -> Iterator[RuntimeNode]:
 @pytest_asyncio.fixture(params=["fake", "containerd"])
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     if request.param == "fake":
-        results = {FAILING_COMMAND: ExecResult(b"out\n", b"err\n", 7)}
+        results: dict[tuple[str, ...], ExecResult] = {FAILING_COMMAND: ExecResult(b"out\n", b"err\n", 7)}
         yield Stage(FakeRuntime(now=time.time, programs=dict(PROGRAMS), exec_results=results))
         return
     node: RuntimeNode = request.getfixturevalue("contract_node")

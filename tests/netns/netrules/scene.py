@@ -67,8 +67,7 @@ class Lab:
         return run_async_in_namespace(self.namespace("node"), work)
 
     def run_command(self, who: str, *command: str) -> str:
-        entered = ("nsenter", f"--net=/run/netns/{self.namespace(who)}", *command)
-        return subprocess.run(entered, check=True, capture_output=True, text=True, timeout=30).stdout
+        return _enter(self.namespace(who), *command)
 
     def ask(
         self,
@@ -157,6 +156,8 @@ def open_lab(prefix: str) -> Iterator[Lab]:
     try:
         for name in namespaces:
             _ip("netns", "add", name)
+            # Nobody else is on these links: addresses need no second of probing before they are used.
+            _enter(name, "sysctl", "-q", "net.ipv6.conf.default.accept_dad=0")
         _build_links(lab)
         for scene in SCENES.values():
             _build_addresses(lab, scene)
@@ -166,6 +167,11 @@ def open_lab(prefix: str) -> Iterator[Lab]:
         lab.close()
         for name in namespaces:
             subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True, timeout=10)
+
+
+def _enter(namespace: str, *command: str) -> str:
+    entered = ("nsenter", f"--net=/run/netns/{namespace}", *command)
+    return subprocess.run(entered, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
 def _ip(*words: str) -> None:
