@@ -125,8 +125,8 @@ def _build_mount(mount: ContainerMount) -> cri.Mount:
     )
 
 
-def _choose_stop_signal(container: Container) -> cri.Signal:
+def _choose_stop_signal(container: Container) -> int:
     name = container.lifecycle.stop_signal if container.lifecycle else None
     if name is None or name not in cri.Signal.keys():  # noqa: SIM118 - an enum wrapper, not a dict
-        return cri.RUNTIME_DEFAULT
-    return cri.Signal(cri.Signal.Value(name))
+        return int(cri.RUNTIME_DEFAULT)
+    return cri.Signal.Value(name)

@@ -103,6 +103,7 @@ def _compute_running(
     verdict = progress.verdict(running.id)
     hook = container.lifecycle.post_start if container.lifecycle else None
     started = verdict.started and (hook is None or running.id in progress.post_started)
+    serves = is_sidecar(container) or not is_init_container(situation.goal.pod, container)
     state = ContainerState(running=ContainerStateRunning(started_at=format_epoch(running.started_at)))
     return _build_status(
         situation,
@@ -110,7 +111,7 @@ def _compute_running(
         running,
         state,
         _older_exit(situation, running),
-        ready=verdict.ready and started,
+        ready=serves and verdict.ready and started,
         started=started,
     )
 

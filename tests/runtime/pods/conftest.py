@@ -188,7 +188,7 @@ class PodHost:
     async def wait(self, condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> None:
         try:
             async with asyncio.timeout(seconds):
-                while not condition():
+                while not condition():  # noqa: ASYNC110 - what is waited for happens in another process
                     await asyncio.sleep(0.02)
         except TimeoutError as error:
             statuses = {uid: self.status(uid) for uid in self.api.pods}

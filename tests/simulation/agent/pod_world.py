@@ -24,7 +24,7 @@ from agent.pods.lane import LaneTools
 from agent.pods.lanes import PodLanes
 from agent.pods.pod_events import PodEvent
 from agent.pods.pod_files import ContainerFiles
-from agent.pods.ports import HostVolume, LocalImage, ProbeTarget, ProbeVerdict, Unavailable
+from agent.pods.ports import HostVolume, LocalImage, ProbeFailure, ProbeTarget, ProbeVerdict, Unavailable
 from agent.pods.sandbox_config import PodEnvironment
 from agent.pods.status import NodeFacts
 from agent.pods.status_writer import StatusWriter
@@ -160,6 +160,9 @@ class FakeProbes:
         return self.verdicts.get(target.container.name, READY)
 
     def subscribe(self, handler: Callable[[PodUID], None]) -> None:
+        pass
+
+    def subscribe_failures(self, handler: Callable[[ProbeFailure], None]) -> None:
         pass
 
 

@@ -62,7 +62,7 @@ async def test_a_present_image_costs_one_look() -> None:
 async def test_a_missing_image_is_pulled() -> None:
     runtime = _Runtime()
     images = CRIImages(runtime, _Clock())
-    assert await images.ensure_image(pod(), _container()) == LocalImage("id", 1000, "")
+    assert await images.ensure_image(pod(), _container()) == LocalImage("id", 1000, "", pulled=True)
     assert runtime.pulls == ["berth.local/web:1"]
 
 
@@ -88,7 +88,7 @@ async def test_containers_that_want_one_image_share_one_pull() -> None:
     runtime.held["berth.local/web:1"].set()
     results = await asyncio.gather(*waiters, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
-    assert results[1:] == [LocalImage("id", 1000, "")] * 2
+    assert results[1:] == [LocalImage("id", 1000, "", pulled=True)] * 2
     assert runtime.pulls == ["berth.local/web:1"]
     assert images.pulling() == ()
 

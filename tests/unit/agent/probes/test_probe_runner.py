@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent.pods.ports import ContainerID, ProbeKind, ProbeTarget, ProbeVerdict
+from agent.pods.ports import ContainerID, ProbeFailure, ProbeKind, ProbeTarget, ProbeVerdict
 from agent.probes.check import CheckResult
 from agent.probes.plan import Outcome
 from agent.probes.runner import TaskProbeRunner
@@ -193,4 +193,31 @@ async def test_a_probe_that_hangs_delays_no_other(runner: TaskProbeRunner) -> No
     await notices.wait()
     assert runner.verdict(fine).ready
     assert not runner.verdict(stuck).ready
+    await runner.aclose()
+
+
+async def test_failures_that_count_are_told(check: _Check) -> None:
+    check.outcomes[_LIVENESS] = Outcome.FAILED
+    runner = TaskProbeRunner(check, lambda: NOW)
+    notices, told = _Notices(runner), list[ProbeFailure]()
+    runner.subscribe_failures(told.append)
+    runner.set_targets(UID, (_target(container(liveness_probe=_probe(_LIVENESS, failure_threshold=2))),))
+    await notices.wait()
+    while runner.results != {(ContainerID("c1"), ProbeKind.LIVENESS): False}:
+        await notices.wait()
+    assert told == [ProbeFailure(UID, "web", ProbeKind.LIVENESS, "no")] * 2
+    await runner.aclose()
+
+
+async def test_tries_between_that_fail_are_not_told(check: _Check) -> None:
+    check.outcomes[_READINESS] = Outcome.FAILED
+    runner = TaskProbeRunner(check, lambda: NOW)
+    told = list[ProbeFailure]()
+    runner.subscribe_failures(told.append)
+    probe = Probe(tcp_socket=TCPSocketAction(port=_READINESS), period_seconds=3600)
+    runner.set_targets(UID, (_target(container(readiness_probe=probe)),))
+    while len(check.tries) < 3:
+        check.tried.clear()
+        await check.tried.wait()
+    assert told == [ProbeFailure(UID, "web", ProbeKind.READINESS, "no")]
     await runner.aclose()

@@ -51,6 +51,11 @@ class Reply:
     def message(self) -> str:
         return str(self.document["message"])
 
+    @property
+    def reason(self) -> str:
+        """Absent where a code has no reason of its own."""
+        return str(self.document.get("reason", ""))
+
 
 class Api:
     """A client with an identity's certificate; `user` None has none."""

@@ -251,6 +251,30 @@ def test_a_client_that_leaves_ends_the_log_at_the_node(tmp_path: Path) -> None:
     run_with_api(tmp_path, scenario)
 
 
+@pytest.mark.parametrize(
+    ("code", "reason", "message"),
+    [
+        (400, "BadRequest", "no previous one"),
+        (404, "NotFound", "no previous one"),
+        (500, "InternalError", "Internal error occurred: no previous one"),
+        (503, "", "no previous one"),
+    ],
+)
+def test_what_a_node_says_against_a_log_reaches_the_client(
+    tmp_path: Path, code: int, reason: str, message: str
+) -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=code, text="no previous one\n")
+
+    async def scenario(api: Api) -> None:
+        async with running_node(tmp_path, handle) as port:
+            await create_pod_on_node(api, port)
+            refused = await api.get(f"{PODS}/p/log?previous=true")
+            assert (refused.status, refused.reason, refused.message) == (code, reason, message)
+
+    run_with_api(tmp_path, scenario)
+
+
 def test_refusals_before_any_node_is_asked(tmp_path: Path) -> None:
     async def scenario(api: Api) -> None:
         await api.create("/api/v1/nodes", build_node(1))
