@@ -175,6 +175,7 @@ def _build_options(
         tls=build_server_tls(paths.serving.certificate, paths.serving.key, paths.authority.certificate),
         node_tls=build_node_tls(paths.kubelet_client.certificate, paths.kubelet_client.key),
         service_cidr=settings.service_cidr,
+        cluster_dns=settings.cluster_dns,
         advertise_address=advertise,
         port=port,
     )

@@ -125,8 +125,7 @@ def _build_mount(mount: ContainerMount) -> cri.Mount:
     )
 
 
-def _choose_stop_signal(container: Container) -> int:
+def _choose_stop_signal(container: Container) -> str:
+    """The enum's name; one that CRI doesn't know leaves the choice to the image."""
     name = container.lifecycle.stop_signal if container.lifecycle else None
-    if name is None or name not in cri.Signal.keys():  # noqa: SIM118 - an enum wrapper, not a dict
-        return int(cri.RUNTIME_DEFAULT)
-    return cri.Signal.Value(name)
+    return name if name is not None and name in cri.Signal.keys() else "RUNTIME_DEFAULT"  # noqa: SIM118

@@ -29,10 +29,14 @@ _EXTERNAL_TYPES: Final = ("NodePort", "LoadBalancer")
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """What may be given out; one network for each address family, the primary family's first."""
+    """What may be given out; one network for each address family, the primary family's first.
+
+    Reserved addresses, such as the cluster DNS server's, are only for a Service that asks for them.
+    """
 
     networks: tuple[Network, ...]
     node_ports: range = DEFAULT_NODE_PORTS
+    reserved_addresses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,9 @@ class _Claims:
     def is_address_free(self, address: str) -> bool:
         return address in self.own_addresses or address not in self.taken.addresses
 
+    def may_choose_address(self, address: str) -> bool:
+        return address not in self.ranges.reserved_addresses and self.is_address_free(address)
+
     def is_port_free(self, port: int) -> bool:
         return port in self.own_ports or (port not in self.taken.node_ports and port not in self.chosen_ports)
 
@@ -175,7 +182,7 @@ def _allocate_addresses(spec: Document, claims: _Claims) -> None:
             )
     if not given:
         chosen = choose_cluster_ip(
-            _primary_network(spec, claims.ranges), claims.is_address_free, claims.random
+            _primary_network(spec, claims.ranges), claims.may_choose_address, claims.random
         )
         if chosen is None:
             claims.causes.append(invalid("spec.clusterIPs", given, "failed to allocate IP: range is full"))

@@ -108,7 +108,7 @@ class Patch:
             else:
                 patched = apply_strategic_merge_patch(schema_name, document, self._content)
         except PatchNotApplicable as error:
-            raise _not_applicable(kind, document, error) from error
+            raise _not_applicable(error) from error
         except PatchError as error:
             raise bad_request(str(error)) from error
         if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
@@ -127,6 +127,6 @@ def decode_patch(body: bytes, content_type: str) -> Patch:
         raise bad_request(f"error decoding patch: {error}") from error
 
 
-def _not_applicable(kind: Kind, document: Mapping[str, Any], error: PatchError) -> ApiFailure:
-    details = StatusDetails(name=document["metadata"]["name"], group=kind.group, kind=kind.plural)
-    return ApiFailure(build_failure(Reason.INVALID, str(error), details=details))
+def _not_applicable(error: PatchError) -> ApiFailure:
+    """Without an object's name in the details: kubectl would show that in place of the sentence."""
+    return ApiFailure(build_failure(Reason.INVALID, str(error), details=StatusDetails()))

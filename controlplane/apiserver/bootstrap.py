@@ -1,11 +1,14 @@
 """What exists in every cluster before anybody asks: system namespaces, the Service of the API server itself.
 
-IO through the registry. Called by `server` at each start; what is there already is left alone, but for the
-endpoints, which always say where this server is now.
+IO through the registry. `server` calls it at each start and keeps `run_repairs` running, since people delete
+these like any other object; what is there already is left alone, but for the endpoints, which always say where
+this server is now.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,10 +17,14 @@ from controlplane.apiserver.documents import Document
 from controlplane.apiserver.failures import ApiFailure
 from controlplane.apiserver.kinds import ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE, Kind
 from controlplane.apiserver.registry import Registry
+from controlplane.storage.errors import StorageError
 from kubeapi.status import Reason
+
+logger = logging.getLogger(__name__)
 
 SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 API_SERVICE: Final = "kubernetes"
+REPAIR_PERIOD_SECONDS: Final = 10.0
 _PORT_NAME: Final = "https"
 
 
@@ -47,6 +54,19 @@ async def ensure_cluster(registry: Registry, address: ApiServiceAddress) -> None
         build_api_endpoint_slice(address),
         content=("endpoints", "ports"),
     )
+
+
+async def run_repairs(
+    registry: Registry, address: ApiServiceAddress, period_seconds: float = REPAIR_PERIOD_SECONDS
+) -> None:
+    """Until cancelled: each time, put right what somebody changed; writes nothing where all is well."""
+    while True:
+        await asyncio.sleep(period_seconds)
+        try:
+            await ensure_cluster(registry, address)
+        except (ApiFailure, StorageError) as error:
+            # A system namespace on its way out refuses new objects: the next round makes it anew.
+            logger.info("the cluster's own objects are not restored yet", extra={"error": str(error)})
 
 
 async def _ensure(

@@ -16,7 +16,7 @@ from random import SystemRandom
 from typing import Any, Final, assert_never
 from uuid import uuid4
 
-from controlplane.apiserver.admission import admit_creation
+from controlplane.apiserver.admission import admit_creation, admit_deletion
 from controlplane.apiserver.allocation import prepare_service_update
 from controlplane.apiserver.cache import WatchCache
 from controlplane.apiserver.defaults import apply_defaults
@@ -141,6 +141,7 @@ class Registry:
         self, kind: Kind, namespace: str, name: str, options: DeleteOptions
     ) -> tuple[bytes, bool]:
         """The object's last state, and whether it is gone already rather than only marked."""
+        admit_deletion(kind, name)
         for _ in range(_WRITE_ATTEMPTS):
             cached = self.read(kind, namespace, name)
             _check_preconditions(kind, cached, options)

@@ -20,7 +20,7 @@ from typing import Final
 from aiohttp import web
 
 from controlplane.apiserver.allocation import Ranges
-from controlplane.apiserver.bootstrap import ApiServiceAddress, ensure_cluster
+from controlplane.apiserver.bootstrap import ApiServiceAddress, ensure_cluster, run_repairs
 from controlplane.apiserver.cache import WatchCache
 from controlplane.apiserver.compaction import run_compaction
 from controlplane.apiserver.failures import ApiFailure
@@ -44,6 +44,7 @@ class ApiServerOptions:
     tls: ssl.SSLContext | None
     node_tls: ssl.SSLContext | None
     service_cidr: str
+    cluster_dns: str = ""
     advertise_address: str
     port: int
     now: Callable[[], datetime] = read_utc_clock
@@ -64,15 +65,18 @@ async def serve(
     cache = WatchCache(storage)
     await cache.load()
     random = SystemRandom()
-    ranges = Ranges((ip_network(options.service_cidr),))
+    reserved = frozenset({options.cluster_dns} if options.cluster_dns else ())
+    ranges = Ranges((ip_network(options.service_cidr),), reserved_addresses=reserved)
+    address = _build_address(options, ranges)
     registry = Registry(storage, cache, ServiceAddresses(cache, ranges, random), options.now)
     readiness = Readiness()
     async with asyncio.TaskGroup() as tasks, NodeRequests(registry, options.node_tls) as nodes:
         background = [tasks.create_task(cache.run()), tasks.create_task(run_compaction(storage))]
         try:
-            await ensure_cluster(registry, _build_address(options, ranges))
+            await ensure_cluster(registry, address)
         except ApiFailure as failure:
             raise ServerError(f"the cluster's own objects cannot be made: {failure}") from failure
+        background.append(tasks.create_task(run_repairs(registry, address)))
         http = HttpServer(
             ObjectRequests(registry, cache, storage, options.now),
             WatchRequests(cache, options.now, random),

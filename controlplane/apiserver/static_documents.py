@@ -39,6 +39,9 @@ _AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDis
 _OPENAPI_V2_PROTOBUFS: Final = (OPENAPI_V2_PROTOBUF, OPENAPI_V2_PROTOBUF.replace("v2.v1.0", "v2@v1.0"))
 _OPENAPI_V3: Final = "/openapi/v3"
 
+# kubectl looks here before it says of a kind it can't find that there is none; discovery doesn't offer it.
+_CUSTOM_RESOURCE_DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
 Build = Callable[[], Mapping[str, object]]
 
 
@@ -63,6 +66,7 @@ class StaticDocuments:
         for group, version in list_group_versions():
             path = f"/apis/{group}/{version}" if group else f"/api/{version}"
             self._builders[path] = partial(build_resource_list, group, version)
+        self._builders[_CUSTOM_RESOURCE_DEFINITIONS] = _build_no_definitions
         self._builders["/openapi/v2"] = lambda: build_openapi_v2(KINDS)
         self._builders[_OPENAPI_V3] = lambda: build_openapi_v3_index(self._openapi_v3)
         for group, version in list_group_versions():
@@ -101,6 +105,16 @@ class StaticDocuments:
             found = StaticDocument(body, OPENAPI_V2_PROTOBUF, build_etag(body))
             self._built[OPENAPI_V2_PROTOBUF] = found
         return found
+
+
+def _build_no_definitions() -> Mapping[str, object]:
+    """This server's kinds are all built in."""
+    return {
+        "kind": "CustomResourceDefinitionList",
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "metadata": {},
+        "items": [],
+    }
 
 
 def build_etag(body: bytes) -> str:

@@ -77,14 +77,14 @@ def seconds_until_deadline(deployment: Deployment, now: datetime) -> float | Non
 
 
 def write_status(status: DeploymentStatus) -> dict[str, Any]:
-    """Every count in full: a merge patch keeps what it doesn't name."""
+    """Every count: a merge patch keeps what it doesn't name, and null takes a count of zero out."""
     written: dict[str, Any] = {
         "observedGeneration": status.observed_generation,
-        "replicas": status.replicas,
-        "updatedReplicas": status.updated_replicas,
-        "readyReplicas": status.ready_replicas,
-        "availableReplicas": status.available_replicas,
-        "unavailableReplicas": status.unavailable_replicas,
+        "replicas": status.replicas or None,
+        "updatedReplicas": status.updated_replicas or None,
+        "readyReplicas": status.ready_replicas or None,
+        "availableReplicas": status.available_replicas or None,
+        "unavailableReplicas": status.unavailable_replicas or None,
         "conditions": [msgspec.to_builtins(condition) for condition in status.conditions],
     }
     if status.collision_count is not None:

@@ -128,12 +128,12 @@ def _compute_conditions(
 
 
 def _write_status(status: ReplicaSetStatus) -> dict[str, Any]:
-    """Every count in full: a merge patch keeps what it doesn't name."""
+    """Every count: a merge patch keeps what it doesn't name, and null takes a count of zero out."""
     return {
         "replicas": status.replicas,
-        "fullyLabeledReplicas": status.fully_labeled_replicas,
-        "readyReplicas": status.ready_replicas,
-        "availableReplicas": status.available_replicas,
+        "fullyLabeledReplicas": status.fully_labeled_replicas or None,
+        "readyReplicas": status.ready_replicas or None,
+        "availableReplicas": status.available_replicas or None,
         "observedGeneration": status.observed_generation,
         "conditions": [msgspec.to_builtins(condition) for condition in status.conditions],
     }

@@ -56,6 +56,15 @@ def test_a_chosen_address_is_taken_as_it_is() -> None:
     assert allocation.causes == ()
 
 
+def test_a_reserved_address_is_only_for_who_asks() -> None:
+    ranges = Ranges((ip_network("10.96.0.0/30"),), reserved_addresses=frozenset({"10.96.0.2"}))
+    taken = Taken(addresses={"10.96.0.1"})
+    assert explain(allocate(service(), taken=taken, ranges=ranges)) == [
+        ("spec.clusterIPs", "Invalid value: []: failed to allocate IP: range is full")
+    ]
+    assert allocate(service(clusterIP="10.96.0.2"), taken=taken, ranges=ranges).addresses == ("10.96.0.2",)
+
+
 def test_headless() -> None:
     allocation = allocate(service(clusterIP="None", selector={"a": "b"}))
     assert allocation.document["spec"]["clusterIPs"] == ["None"]

@@ -246,7 +246,8 @@ async def test_server_side_apply_is_not_offered(api: Api) -> None:
 async def test_a_patch_that_does_not_apply_is_unprocessable(api: Api) -> None:
     await api.create(MAPS, build_config_map("a"))
     patch = [{"op": "test", "path": "/metadata/name", "value": "b"}]
-    assert (await api.call("PATCH", f"{MAPS}/a", patch, content_type=JSON_PATCH)).status == 422
+    reply = await api.call("PATCH", f"{MAPS}/a", patch, content_type=JSON_PATCH)
+    assert (reply.status, reply.reason, reply.document["details"]) == (422, "Invalid", {})
     assert (await api.call("PATCH", f"{MAPS}/a", {"x": 1}, content_type=JSON_PATCH)).status == 400
 
 
@@ -355,6 +356,14 @@ async def test_system_namespaces_and_the_api_service_exist_from_the_start(api: A
     slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
     endpoints = (await api.get(f"{slices}/kubernetes")).document
     assert endpoints["endpoints"][0]["addresses"] == ["127.0.0.1"]
+
+
+async def test_the_cluster_s_own_namespaces_stay(api: Api) -> None:
+    for name in ("default", "kube-system", "kube-public"):
+        reply = await api.call("DELETE", f"/api/v1/namespaces/{name}")
+        assert (reply.status, reply.reason) == (403, "Forbidden")
+        assert reply.message == f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+        assert (await api.get(f"/api/v1/namespaces/{name}")).document["status"]["phase"] == "Active"
 
 
 async def test_a_namespace_empties_before_it_goes(api: Api) -> None:
