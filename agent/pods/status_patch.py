@@ -23,10 +23,12 @@ def build_status_patch(uid: str, old: PodStatus, new: PodStatus) -> Mapping[str,
     after: dict[str, Any] = msgspec.to_builtins(new)
     changes = {key: value for key, value in after.items() if before.get(key) != value}
     changes |= dict.fromkeys(before.keys() - after.keys())
-    if not changes:
-        return None
     if changes.get("conditions"):
         changes["conditions"] = _diff_conditions(before.get("conditions", []), changes["conditions"])
+        if not changes["conditions"]:
+            del changes["conditions"]  # only their order differs
+    if not changes:
+        return None
     if changes.get("podIPs") and before.get("podIPs"):
         # The list merges by address, so that an old address would stay.
         changes["podIPs"] = [{"$patch": "replace"}, *changes["podIPs"]]

@@ -1,8 +1,8 @@
 """What the cluster adds to a new object on its own account, and what it lets nobody delete.
 
-Pure. Called by the registry. Only what needs no policy objects is here: a pod's service account (mirror pods
-are the kubelet's account of a static pod and are left as they are), and the namespaces that every cluster has.
-Follows "Admission Control" in the Kubernetes documentation.
+Pure. Called by the registry. Only what needs no policy objects is here: a pod's service account (mirror
+pods are the kubelet's account of a static pod and are left as they are), and the namespaces that every
+cluster has. Follows "Admission Control" in the Kubernetes documentation.
 """
 
 from __future__ import annotations

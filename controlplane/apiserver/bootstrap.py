@@ -1,8 +1,8 @@
 """What exists in every cluster before anybody asks: system namespaces, the Service of the API server itself.
 
-IO through the registry. `server` calls it at each start and keeps `run_repairs` running, since people delete
-these like any other object; what is there already is left alone, but for the endpoints, which always say where
-this server is now.
+IO through the registry. `server` calls it at each start and keeps `run_repairs` running, since people
+delete these like any other object; what is there already is left alone, but for the endpoints, which always
+say where this server is now.
 """
 
 from __future__ import annotations

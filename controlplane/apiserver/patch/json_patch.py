@@ -110,7 +110,7 @@ def _apply_operation(document: Any, operation: Operation) -> Any:
             return _add(document, path, _read(document, operation.source))
         case Verb.TEST:
             if not is_equal(_read(document, path), operation.value):
-                raise PatchNotApplicable(f"testing value {render_pointer(path)} failed", render_pointer(path))
+                raise PatchNotApplicable("the value to be tested differs", render_pointer(path))
             return document
         case _:
             assert_never(operation.verb)
@@ -195,8 +195,7 @@ def _index(token: str, last: int, path: Tokens) -> int:
 
 
 def _missing(path: Tokens) -> PatchNotApplicable:
-    pointer = render_pointer(path)
-    return PatchNotApplicable(f"the document has nothing at {pointer}", pointer)
+    return PatchNotApplicable("the document has nothing there", render_pointer(path))
 
 
 def is_equal(left: Any, right: Any) -> bool:

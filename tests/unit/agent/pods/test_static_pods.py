@@ -120,7 +120,8 @@ class Sink:
 
 
 def watch(directory: Path) -> tuple[StaticSource, Sink, list[Mapping[PodUID, StaticPod]]]:
-    sink, seen = Sink(), []
+    sink = Sink()
+    seen: list[Mapping[PodUID, StaticPod]] = []
     return StaticSource(directory, "node-1", sink, seen.append, lambda: 0.0), sink, seen
 
 
@@ -172,7 +173,8 @@ async def test_a_directory_that_is_away_removes_nothing(tmp_path: Path) -> None:
 
 
 def test_api_pods_reach_the_lanes_and_mirrors_do_not() -> None:
-    sink, mirrors = Sink(), {}
+    sink = Sink()
+    mirrors: dict[ObjectKey, Pod | None] = {}
     source = ApiSource(sink, mirrors.__setitem__)
     pod = builders.pod("web")
     mirror = builders.pod("static", metadata={"annotations": {"kubernetes.io/config.mirror": "h"}})
@@ -267,7 +269,7 @@ async def test_the_keeper_repairs_until_both_sides_agree() -> None:
     keeper.set_statics({parse().pod.uid: parse()})
     task = asyncio.create_task(keeper.run())
     async with asyncio.timeout(5):
-        while not met:
+        while not met:  # noqa: ASYNC110 - the keeper tells nobody when it is done
             await asyncio.sleep(0)
     assert api.calls == ["delete old", "create in default"]
     assert met == [(parse().pod.uid, "m2")]

@@ -50,3 +50,11 @@ def test_addresses_replace_each_other() -> None:
     first = build_status_patch("u", PodStatus(), new)
     assert first is not None
     assert list(first["status"]["podIPs"]) == [{"ip": "10.0.0.2"}]
+
+
+def test_the_order_of_conditions_is_nobodys_business() -> None:
+    other = Condition(type="PodScheduled", status="True")
+    assert (
+        build_status_patch("u", PodStatus(conditions=(READY, other)), PodStatus(conditions=(other, READY)))
+        is None
+    )
