@@ -18,7 +18,16 @@ import msgspec
 
 from agent.checkpoint.records import PodRecord
 from agent.checkpoint.store import Checkpoint
-from agent.pods.actions import Action, StopContainer
+from agent.pods.actions import (
+    Action,
+    DeletePod,
+    EnsureImage,
+    PrepareVolumes,
+    RefreshVolumes,
+    RemovePodFiles,
+    RemoveVolumes,
+    StopContainer,
+)
 from agent.pods.desired import compute_deadline, compute_goal, merge_status
 from agent.pods.execute import Executor, PodView
 from agent.pods.goal import PodGoal, find_container
@@ -47,6 +56,14 @@ from kubeapi.pod import Pod
 _logger = logging.getLogger(__name__)
 
 _RUNTIME_RETRY_SECONDS: Final = 1.0
+_INVISIBLE_TO_RUNTIME: Final = (
+    PrepareVolumes,
+    RefreshVolumes,
+    RemoveVolumes,
+    EnsureImage,
+    RemovePodFiles,
+    DeletePod,
+)
 _EXPECTED: Final = (RuntimeServiceError, Unavailable, KubeAPIError, OSError, TimeoutError)
 
 
@@ -263,7 +280,7 @@ class Lane:
     def _finish(self, action: Action) -> None:
         self.progress = replace(self.progress, in_flight=without_entry(self.progress.in_flight, action.key))
         self._tasks.pop(action.key, None)
-        self._stale = True
+        self._stale = self._stale or not isinstance(action, _INVISIBLE_TO_RUNTIME)
         self._wake.set()
 
     def _tell(self, event: PodEvent | None) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-_EVENTS: Final = 0x2 | 0x40 | 0x80 | 0x100 | 0x200  # modify, moved from, moved to, create, delete
+# modify, close after writing, moved from, moved to, create, delete
+_EVENTS: Final = 0x2 | 0x8 | 0x40 | 0x80 | 0x100 | 0x200
 _DRAIN_BYTES: Final = 64 * 1024
 
 

@@ -9,7 +9,9 @@ names them.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,6 +22,7 @@ from agent.server.log_options import LogOptions
 
 _CHUNK_BYTES: Final = 256 * 1024
 _LOOK_SECONDS: Final = 1.0
+_LEAVE_SECONDS: Final = 5.0  # for a runtime that never closes a rotated file
 _COMPRESSED: Final = ".gz"
 _TEMPORARY: Final = ".tmp"
 
@@ -70,7 +73,7 @@ class _OpenLog:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._unfinished = b""
-        self._is_leaving = False
+        self._leaving_since: float | None = None
 
     @classmethod
     def open(cls, path: Path, tail_lines: int | None) -> _OpenLog:
@@ -92,10 +95,7 @@ class _OpenLog:
         following = find_next_file(path, os.fstat(self._file.fileno()).st_ino)
         if following is None:
             return False
-        is_begun = os.fstat(following.fileno()).st_size > 0
-        if not is_begun and not self._is_leaving:
-            # The writer may have made the new file and still be at its last lines for this one.
-            self._is_leaving = True
+        if self._is_still_written():
             following.close()
             return False
         if self._file.tell() < os.fstat(self._file.fileno()).st_size:
@@ -103,8 +103,15 @@ class _OpenLog:
             return True
         self._file.close()
         self._file = following
-        self._is_leaving = False
+        self._leaving_since = None
         return True
+
+    def _is_still_written(self) -> bool:
+        """Whether the runtime, which has begun the next file, is still at its last lines for this one."""
+        now = time.monotonic()
+        if self._leaving_since is None:
+            self._leaving_since = now
+        return now - self._leaving_since < _LEAVE_SECONDS and is_open_for_writing(self._file)
 
     def take_unfinished(self) -> bytes:
         rest, self._unfinished = self._unfinished, b""
@@ -112,6 +119,21 @@ class _OpenLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def is_open_for_writing(file: BinaryIO) -> bool:
+    """Whether any process has the file open for writing; False also where the file system can't tell.
+
+    A read lease is granted only when nobody has (fcntl(2), F_SETLEASE).
+    """
+    try:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 def find_tail(file: BinaryIO, lines: int) -> int:

@@ -39,7 +39,8 @@ def console(kubectl: Kubectl) -> Iterator[Console]:
 def web(console: Console) -> Console:
     """The console once the Deployment, Service and ConfigMap of `web.yaml` are applied and rolled out."""
     console.run(f"apply -f {MANIFEST}")
-    console.run("rollout status deployment/web --timeout=30s")
+    rollout = console.outcome("rollout status deployment/web --timeout=30s")
+    assert rollout.returncode == 0, rollout.stdout + rollout.stderr + console.run("describe deployments,pods")
     return console
 
 
@@ -47,5 +48,6 @@ def web(console: Console) -> Console:
 def shell(console: Console) -> Console:
     """The console once a pod `shell` with containers `main` and `side` runs."""
     console.run(f"apply -f {MANIFEST.with_name('shell.yaml')}")
-    console.run("wait pod/shell --for=condition=Ready --timeout=30s")
+    waiting = console.outcome("wait pod/shell --for=condition=Ready --timeout=30s")
+    assert waiting.returncode == 0, waiting.stderr + console.run("describe pods")
     return console

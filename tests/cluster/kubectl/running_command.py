@@ -1,4 +1,4 @@
-"""A command that goes on while the test does: its output read as it comes, on pipes or on a terminal of its own.
+"""A command that goes on while the test does: its output read as it comes, from pipes or a terminal of its own.
 
 Subprocess IO with a bound on every wait. Used where a person would have a second window open.
 """

@@ -1,7 +1,7 @@
 """Which kubectls there are to test with: this machine's, and Debian 12's 1.20 beside a newer one.
 
-Subprocess IO. The old one is $BERTH_KUBECTL_OLD, or is unpacked from Debian's package into the cache when it is
-first used. Where the machine's own is as old, or nothing offers 1.20, there is one only.
+Subprocess IO. The old one is $BERTH_KUBECTL_OLD, or is unpacked from Debian's package into the cache when it
+is first used. Where the machine's own is as old, or nothing offers 1.20, there is one only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`kubectl get` and its kin: tables as upstream prints them, every other form of output, selectors, watches."""
+"""`kubectl get` and its kin: tables as upstream prints them, other forms of output, selectors, watches."""
 
 from __future__ import annotations
 

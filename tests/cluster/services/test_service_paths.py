@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.cluster.traffic import Answer, Refused, ask_until_all_answered
 
 ASKERS = ("a", "b", "c", "n1", "n2")
 PODS = ("a", "b", "c")
-AT_ONCE_SECONDS = 0.5
+AT_ONCE_SECONDS = 0.9  # a second is when a connection attempt is repeated
 
 protocols = pytest.mark.parametrize("protocol", list(ASK))
 
@@ -108,23 +108,30 @@ def test_a_service_may_have_endpoints_outside_the_cluster(stage: Stage, protocol
 
 @protocols
 @pytest.mark.parametrize("asker", ASKERS)
-def test_a_service_without_endpoints_refuses_at_once(stage: Stage, asker: str, protocol: str) -> None:
-    started = time.monotonic()
-
+def test_a_service_without_endpoints_refuses(stage: Stage, asker: str, protocol: str) -> None:
     with pytest.raises(Refused):
         ask_cluster_ip(stage, asker, "empty", protocol)
     with pytest.raises(Refused):
         ASK[protocol](stage.netns[asker], stage.ip("n1"), stage.node_port("empty", protocol))
 
-    assert time.monotonic() - started < AT_ONCE_SECONDS
-
 
 @protocols
 @pytest.mark.parametrize("asker", ASKERS)
-def test_a_port_that_a_service_has_not_is_refused_at_once(stage: Stage, asker: str, protocol: str) -> None:
-    started = time.monotonic()
+def test_a_port_that_a_service_has_not_is_refused(
+    stages: Mapping[str, Stage], asker: str, protocol: str
+) -> None:
+    """By nftables alone: in iptables mode such packets go their way, as they do with kube-proxy."""
+    stage = stages["nftables"]
 
     with pytest.raises(Refused):
         ASK[protocol](stage.netns[asker], stage.cluster_ip("both"), SERVICE_PORT + 1)
+
+
+def test_a_connection_is_refused_at_once(stage: Stage) -> None:
+    started = time.monotonic()
+
+    for asker in ASKERS:
+        with pytest.raises(Refused):
+            ask_cluster_ip(stage, asker, "empty", "TCP")
 
     assert time.monotonic() - started < AT_ONCE_SECONDS

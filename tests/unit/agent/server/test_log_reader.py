@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.server.log_options import LogOptions
-from agent.server.log_reader import find_tail, read_log
+from agent.server.log_reader import find_tail, is_open_for_writing, read_log
 
 
 def _entry(number: int) -> str:
@@ -182,3 +182,27 @@ def test_the_tail_of_lines_longer_than_a_block() -> None:
         file.flush()
         assert isinstance(file, io.BufferedRandom)
         assert [find_tail(file, count) for count in (1, 2, 3, 4)] == [2 + len(long), 2, 0, 0]
+
+
+async def test_the_last_lines_of_a_rotated_file_come_before_the_new_file(tmp_path: Path) -> None:
+    log = tmp_path / "0.log"
+    with log.open("a") as writer:
+        writer.write(_entry(1))
+        writer.flush()
+        follower = _Follower(log, _FOLLOW)
+        await follower.wait_for(_lines(1))
+        log.rename(tmp_path / "0.log.20260102-030405")
+        _write(log, 3)
+        await asyncio.sleep(0.2)  # time for a reader that left too early to show it
+        assert follower.output == _lines(1)
+        writer.write(_entry(2))
+    await follower.wait_for(_lines(3))
+    assert await follower.end() == _lines(1, 2, 3)
+
+
+def test_a_file_is_open_for_writing_while_somebody_has_it_so(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    with path.open("a"), path.open("rb") as reader:
+        assert is_open_for_writing(reader)
+    with path.open("rb") as reader:
+        assert not is_open_for_writing(reader)

@@ -1,0 +1,171 @@
+"""Endpoints, Services and host ports come and go, and the rules on every node follow."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+from kubeapi.pod import Pod
+from kubeapi.resources import PODS, SERVICES
+from tests.cluster.scene import (
+    Document,
+    Scene,
+    build_pod,
+    build_service,
+    build_shell,
+    is_ready,
+    is_terminating,
+)
+from tests.cluster.services.conftest import ASK, ECHO_PORT, SERVICE_PORT, Stage, build_echo_ports
+from tests.cluster.traffic import Answer, Refused, ask_tcp, ask_udp, echo_server
+
+FOLLOWS_SECONDS = 2.0
+HOST_PORT = 8099
+
+SWITCH = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
+
+
+def build_switched_pod(name: str, node: str) -> Document:
+    """Ready while its file is there."""
+    shell = build_shell("touch /tmp/ready; exec sleep 86400", readinessProbe=SWITCH)
+    return build_pod(name, shell, node=node, labels={"app": "switched"})
+
+
+async def become(ask: Callable[[], Answer], is_wanted: Callable[[str], bool]) -> None:
+    """Asks until the answer (the server's name, empty for a refusal) is as wanted; AssertionError after a bound."""
+    deadline = time.monotonic() + FOLLOWS_SECONDS
+    while True:
+        answer = await asyncio.to_thread(read_server, ask)
+        if is_wanted(answer):
+            return
+        assert time.monotonic() < deadline, f"still {answer!r} after {FOLLOWS_SECONDS:g} s"
+        await asyncio.sleep(0.01)
+
+
+def read_server(ask: Callable[[], Answer]) -> str:
+    try:
+        return ask().server
+    except Refused:
+        return ""
+
+
+async def test_pods_that_are_not_ready_get_no_requests(stage: Stage, scene: Scene) -> None:
+    pods = await asyncio.gather(
+        scene.start_pod(build_switched_pod("x", "n1")), scene.start_pod(build_switched_pod("y", "n2"))
+    )
+    service = await scene.start_service(
+        build_service("switched", {"app": "switched"}, *build_echo_ports()), endpoints=2
+    )
+
+    def ask() -> Answer:
+        return ask_tcp(stage.netns["c"], service.spec.cluster_ip, SERVICE_PORT)
+
+    with ExitStack() as servers:
+        for pod in pods:
+            servers.enter_context(echo_server(await scene.find_netns(pod), pod.metadata.name, ECHO_PORT))
+        await become(ask, {"x", "y"}.__contains__)
+
+        await scene.run_in_pod("x", "rm", "/tmp/ready")
+        await scene.wait_for_endpoints("switched", 1)
+        await become(ask, "y".__eq__)
+        assert {read_server(ask) for _ in range(32)} == {"y"}
+
+        await scene.run_in_pod("y", "rm", "/tmp/ready")
+        await scene.wait_for_endpoints("switched", 0)
+        await become(ask, "".__eq__)
+
+        await scene.run_in_pod("x", "touch", "/tmp/ready")
+        await scene.wait_for_endpoints("switched", 1)
+        await become(ask, "x".__eq__)
+
+
+async def test_a_pod_that_ends_gets_no_new_requests_while_it_still_runs(stage: Stage, scene: Scene) -> None:
+    stubborn = build_shell("trap '' TERM; while :; do sleep 1; done")
+    pod = await scene.start_pod(
+        build_pod("ending", stubborn, node="n2", labels={"app": "ending"}, grace_seconds=4)
+    )
+    service = await scene.start_service(
+        build_service("ending", {"app": "ending"}, *build_echo_ports()), endpoints=1
+    )
+
+    def ask() -> Answer:
+        return ask_tcp(stage.netns["n1"], service.spec.cluster_ip, SERVICE_PORT)
+
+    with echo_server(await scene.find_netns(pod), "ending", ECHO_PORT):
+        await become(ask, "ending".__eq__)
+        await scene.delete_pod("ending")
+        await become(ask, "".__eq__)
+        still = await scene.client.get(PODS, "ending", scene.namespace)
+        assert is_terminating(still)
+        assert ask_tcp(stage.netns["n1"], pod.status.pod_ip, ECHO_PORT).server == "ending"
+    await scene.wait_until_gone(PODS, "ending")
+
+
+async def test_a_replaced_udp_endpoint_is_found_from_the_same_port(stage: Stage, scene: Scene) -> None:
+    """A client that keeps its port would go on to the dead pod, if nobody forgot the old connection."""
+    shared = {"labels": {"app": "udp"}, "node": "n2"}
+    first = await scene.start_pod(build_pod("first", **shared))
+    service = await scene.start_service(
+        build_service("udp", {"app": "udp"}, *build_echo_ports()), endpoints=1
+    )
+
+    def ask() -> Answer:
+        return ask_udp(stage.netns["c"], service.spec.cluster_ip, SERVICE_PORT)
+
+    with echo_server(await scene.find_netns(first), "first", ECHO_PORT):
+        await become(ask, "first".__eq__)
+    await scene.delete_pod("first")
+    await scene.wait_until_gone(PODS, "first")
+    second = await scene.start_pod(build_pod("second", **shared))
+    await scene.wait_for_endpoints("udp", 1)
+    with echo_server(await scene.find_netns(second), "second", ECHO_PORT):
+        await become(ask, "second".__eq__)
+
+
+async def test_a_deleted_service_answers_no_more(stage: Stage, scene: Scene) -> None:
+    document = build_service("brief", {"pod": "none"}, *build_echo_ports(), type="NodePort")
+    service = await scene.create(SERVICES, document)
+    port = service.spec.ports[0].node_port
+    await become(lambda: ask_tcp(stage.netns["n2"], stage.ip("n1"), port), "".__eq__)
+
+    await scene.client.delete(SERVICES, "brief", scene.namespace)
+    await scene.wait_until_gone(SERVICES, "brief")
+    again = await scene.create(SERVICES, document)
+
+    assert again.metadata.uid != service.metadata.uid
+
+
+@pytest.mark.parametrize("protocol", list(ASK))
+async def test_a_host_port_leads_to_its_pod_until_the_pod_goes(
+    stage: Stage, scene: Scene, protocol: str
+) -> None:
+    ports = [{"containerPort": ECHO_PORT, "hostPort": HOST_PORT, "protocol": protocol}]
+    pod: Pod = await scene.start_pod(build_pod("hosted", build_shell(ports=ports), node="n2"))
+    ask = ASK[protocol]
+    with echo_server(await scene.find_netns(pod), "hosted", ECHO_PORT):
+        for asker in ("c", "n1", "n2", "b"):
+            netns = stage.netns[asker]
+            await become(lambda netns=netns: ask(netns, stage.ip("n2"), HOST_PORT), "hosted".__eq__)  # type: ignore[misc]
+        with pytest.raises(Refused):
+            ask(stage.netns["c"], stage.ip("n1"), HOST_PORT)
+    await scene.delete_pod("hosted")
+    await scene.wait_until_gone(PODS, "hosted")
+    await become(lambda: ask(stage.netns["n1"], stage.ip("n2"), HOST_PORT), "".__eq__)
+
+
+async def test_a_second_pod_for_a_taken_host_port_goes_elsewhere_or_waits(scene: Scene) -> None:
+    ports = [{"containerPort": ECHO_PORT, "hostPort": HOST_PORT}]
+    placed = {
+        (await scene.start_pod(build_pod(name, build_shell(ports=ports)))).spec.node_name for name in "pq"
+    }
+    await scene.create(PODS, build_pod("r", build_shell(ports=ports)))
+    event = await scene.wait_for_event("r", "FailedScheduling")
+
+    assert placed == {"n1", "n2"}
+    assert "ports" in event.message
+    await scene.delete_pod("p")
+    await scene.wait_for_pod("r", is_ready)
