@@ -38,10 +38,10 @@ from agent.pods.environment import (
     expand,
     list_references,
 )
-from agent.pods.goal import find_container
+from agent.pods.goal import compute_spec_hash, find_container
 from agent.pods.hooks import HookRunner
-from agent.pods.observed import ObservedPod
-from agent.pods.outcomes import ActionResult, HookFailed, ImageEnsured, VolumesPrepared
+from agent.pods.observed import ObservedContainer, ObservedPod
+from agent.pods.outcomes import ActionResult, ContainerCreated, HookFailed, ImageEnsured, VolumesPrepared
 from agent.pods.pod_api import PodApi
 from agent.pods.pod_files import ContainerFiles, PodFiles
 from agent.pods.ports import (
@@ -57,6 +57,7 @@ from agent.pods.progress import Progress
 from agent.pods.sandbox_config import PodEnvironment, build_log_directory, build_sandbox_config
 from agent.pods.status_writer import StatusWriter
 from agent.runtime.service import RuntimeService
+from agent.runtime.values import ContainerState
 from agent.volumes.sub_path import SubPathRefused
 from kubeapi.core import Service
 from kubeapi.meta import QuantityText
@@ -119,7 +120,7 @@ class Executor:
             case EnsureImage():
                 return await self._ensure_image(action, view.pod)
             case CreateContainer():
-                await self._create_container(action, view)
+                return await self._create_container(action, view)
             case StartContainer():
                 await self.runtime.start_container(action.container_id)
             case StopContainer():
@@ -168,18 +169,30 @@ class Executor:
 
     # --- containers -----------------------------------------------------------------------------------------
 
-    async def _create_container(self, action: CreateContainer, view: PodView) -> None:
+    async def _create_container(self, action: CreateContainer, view: PodView) -> ContainerCreated:
         container = _find(view.pod, action.container)
         variables = await self._read_environment(view, container)
         files, mounts = await self._prepare_mounts(action, view, container, variables)
         image = view.progress.images[action.container].image
         inputs = ContainerInputs(image, variables, mounts, files.termination)
         sandbox = next(s for s in view.observed.sandboxes if s.id == action.sandbox_id)
-        await self.runtime.create_container(
+        container_id = await self.runtime.create_container(
             action.sandbox_id,
             build_container_config(view.pod, container, action, inputs, self.environment),
             build_sandbox_config(view.pod, sandbox.attempt, self.environment),
         )
+        created = ObservedContainer(
+            id=container_id,
+            sandbox_id=action.sandbox_id,
+            name=action.container,
+            attempt=action.attempt,
+            state=ContainerState.CREATED,
+            created_at=self.now(),
+            restart_count=action.restart_count,
+            spec_hash=compute_spec_hash(container),
+            backoff_seconds=action.backoff_seconds,
+        )
+        return ContainerCreated(created)
 
     async def _read_environment(self, view: PodView, container: Container) -> Mapping[str, str]:
         references = list_references(view.pod, container)

@@ -33,8 +33,8 @@ from agent.pods.execute import Executor, PodView
 from agent.pods.goal import PodGoal, find_container
 from agent.pods.lifecycle import find_current_sandbox
 from agent.pods.observe import PodObserver, ReadMessage
-from agent.pods.observed import ObservedPod
-from agent.pods.outcomes import note_failure, note_success
+from agent.pods.observed import ObservedPod, add_container
+from agent.pods.outcomes import ActionResult, ContainerCreated, note_failure, note_success
 from agent.pods.plan import PodPlan, failure_key, plan_pod
 from agent.pods.pod_events import (
     PodEvent,
@@ -94,9 +94,10 @@ class Lane:
         self._on_look = on_look
         self._observer = PodObserver(tools.executor.runtime, record.pod.uid, tools.read_message)
         self._targets: tuple[ProbeTarget, ...] = ()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[ActionResult]] = {}
         self._wake = asyncio.Event()
         self._stale = True
+        self._effects = 0  # how many calls to the runtime have returned
 
     # --- what others may tell a lane: hints, and the newest wish --------------------------------------------
 
@@ -164,7 +165,7 @@ class Lane:
     async def _observe(self) -> bool:
         self._stale = False
         try:
-            self.observed = await self._observer.observe()
+            self.observed = await self._read_settled()
         except RuntimeServiceError as error:
             self._stale = True
             _logger.warning("a pod can't be read from the runtime", extra=self._fields(error=str(error)))
@@ -175,6 +176,16 @@ class Lane:
             self.progress = replace(self.progress, post_started=frozenset(running))
             self.looked = True
         return True
+
+    async def _read_settled(self) -> ObservedPod:
+        """Lists that were asked for before a call of ours returned may lack its effect: they are asked for
+        again.
+        """
+        while True:
+            effects = self._effects
+            observed = await self._observer.observe()
+            if effects == self._effects:
+                return observed
 
     async def _wait(self, next_look: float | None) -> None:
         timeout = None if next_look is None else max(0.0, next_look - self._tools.now())
@@ -254,9 +265,9 @@ class Lane:
             self._carry_out(action, view), name=f"{call.what} of {self.pod.key}"
         )
         self._tasks[action.key] = task
-        task.add_done_callback(lambda _: self._finish(action))
+        task.add_done_callback(lambda done: self._finish(action, done))
 
-    async def _carry_out(self, action: Action, view: PodView) -> None:
+    async def _carry_out(self, action: Action, view: PodView) -> ActionResult:
         try:
             result = await self._tools.executor.execute(action, view)
         except _EXPECTED as error:
@@ -269,6 +280,8 @@ class Lane:
         else:
             self.progress = note_success(self.progress, action, result)
             self._tell(describe_success(self.pod, action, result))
+            return result
+        return None
 
     def _note_failure(self, action: Action, error: Exception) -> None:
         tools = self._tools
@@ -277,11 +290,20 @@ class Lane:
         _logger.warning("an action failed", extra=self._fields(action=str(action), error=failure.message))
         self._tell(describe_failure(self.pod, action, failure))
 
-    def _finish(self, action: Action) -> None:
+    def _finish(self, action: Action, done: asyncio.Task[ActionResult]) -> None:
         self.progress = replace(self.progress, in_flight=without_entry(self.progress.in_flight, action.key))
         self._tasks.pop(action.key, None)
-        self._stale = self._stale or not isinstance(action, _INVISIBLE_TO_RUNTIME)
+        if not isinstance(action, _INVISIBLE_TO_RUNTIME):
+            self._note_effect(None if done.cancelled() else done.result())
         self._wake.set()
+
+    def _note_effect(self, result: ActionResult) -> None:
+        self._effects += 1
+        if isinstance(result, ContainerCreated):
+            # The answer is as good as a list, and a container that waits to be started costs time.
+            self.observed = add_container(self.observed, result.container)
+        else:
+            self._stale = True
 
     def _tell(self, event: PodEvent | None) -> None:
         if event is not None:

@@ -161,6 +161,11 @@ def build_observed_pod(
     )
 
 
+def add_container(observed: ObservedPod, container: ObservedContainer) -> ObservedPod:
+    """The pod with a container that has just been made, and is the newest therefore."""
+    return ObservedPod(observed.sandboxes, (container, *observed.containers))
+
+
 def _read_int(annotations: Mapping[str, str], key: str, default: int) -> int:
     text = annotations.get(key, "")
     return int(text) if text.lstrip("-").isdigit() else default

@@ -28,6 +28,7 @@ from agent.pods.actions import (
     StopPodSandbox,
 )
 from agent.pods.backoff import RETRY
+from agent.pods.observed import ObservedContainer
 from agent.pods.plan import failure_key
 from agent.pods.ports import HostVolume, LocalImage, Unavailable
 from agent.pods.progress import Failure, Progress, ReadyImage, with_entry, without_entry
@@ -57,13 +58,20 @@ class ImageEnsured:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerCreated:
+    """The runtime's answer to CreateContainer, as the next list would show it."""
+
+    container: ObservedContainer
+
+
+@dataclass(frozen=True, slots=True)
 class HookFailed:
     """The hook ran and didn't succeed."""
 
     message: str
 
 
-ActionResult = VolumesPrepared | ImageEnsured | HookFailed | None
+ActionResult = VolumesPrepared | ImageEnsured | ContainerCreated | HookFailed | None
 
 
 def note_success(progress: Progress, action: Action, result: ActionResult) -> Progress:

@@ -54,6 +54,7 @@ from netrules.transaction import (
 
 _REJECT_WITH: Final = {Family.IPV4: "icmp-port-unreachable", Family.IPV6: "icmp6-port-unreachable"}
 _RESET: Final = "tcp-reset"
+_REJECTING_TABLE: Final = "filter"
 _RANK: Final = (
     AddressMatch,
     LocalDestination,
@@ -69,16 +70,27 @@ _RANK: Final = (
 
 
 def render_transaction(transaction: Transaction) -> str:
-    """The whole input of one iptables-restore --noflush; each table in it is committed by itself."""
-    tables: dict[str, list[Operation]] = {}
+    """The whole input of one iptables-restore --noflush; each table in it is committed by itself.
+
+    A Service that loses its last endpoint is rejected before its translation goes, and one that gets its first
+    is translated before the rejection goes: otherwise packets of the moment between would leave the node.
+    """
+    sections: dict[tuple[int, str], list[Operation]] = {}
     for operation in transaction.operations:
-        tables.setdefault(operation.table, []).append(operation)
+        sections.setdefault((_choose_turn(operation), operation.table), []).append(operation)
     lines: list[str] = []
-    for table, operations in tables.items():
+    for (_, table), operations in sorted(sections.items(), key=lambda section: section[0][0]):
         lines += (f"*{table}", *_declarations(operations))
         lines += (line for operation in operations for line in _lines(operation, transaction.family))
         lines.append("COMMIT")
     return "\n".join((*lines, ""))
+
+
+def _choose_turn(operation: Operation) -> int:
+    """What comes in the table that rejects, then all the others, then what goes from it."""
+    if operation.table != _REJECTING_TABLE:
+        return 1
+    return 2 if isinstance(operation, DeleteRule | DeleteChain) else 0
 
 
 def _declarations(operations: list[Operation]) -> Iterator[str]:

@@ -69,7 +69,7 @@ class Scene:
         is_wanted: Callable[[ViewT], bool],
         seconds: float = WAIT_SECONDS,
     ) -> ViewT:
-        """The object as soon as it is as wanted; AssertionError with its last state when it takes too long."""
+        """The object once it is as wanted; AssertionError with its last state when that takes too long."""
         last: ViewT | None = None
         try:
             async with (

@@ -101,14 +101,19 @@ class Call:
 
 @dataclass(slots=True)
 class FakeRuntime:
-    """`now` is the clock that states follow; `latency` seconds pass in each changing call."""
+    """`now` is the clock that states follow; `latency_seconds` pass in each changing call before its effect.
+
+    A list is a picture that is `answer_seconds` old when it arrives.
+    """
 
     now: Callable[[], float]
     latency_seconds: float = 0.0
+    answer_seconds: float = 0.0
     programs: dict[str, Program] = field(default_factory=dict)
     images: set[str] | None = None
     calls: list[Call] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    refused_names: list[str] = field(default_factory=list)
     faults: dict[str, list[Fault | None]] = field(default_factory=dict)
     on_call: Callable[[str, str], Fault | None] | None = None
     exec_results: dict[tuple[str, ...], ExecResult] = field(default_factory=dict)
@@ -189,11 +194,13 @@ class FakeRuntime:
     async def list_pod_sandboxes(self, uid: PodUID | None = None) -> tuple[RuntimeSandbox, ...]:
         await self._enter("ListPodSandbox", uid or "")
         found = [sandbox.entry for sandbox in self._sandboxes.values()]
+        await asyncio.sleep(self.answer_seconds)
         return tuple(entry for entry in found if uid is None or entry.pod_uid == uid)
 
     async def list_containers(self, uid: PodUID | None = None) -> tuple[RuntimeContainer, ...]:
         await self._enter("ListContainers", uid or "")
         found = [replace(c.entry, state=self._state(c)) for c in self._containers.values()]
+        await asyncio.sleep(self.answer_seconds)
         return tuple(entry for entry in found if uid is None or entry.pod_uid == uid)
 
     async def read_pod_sandbox_status(self, sandbox_id: SandboxID) -> RuntimeSandboxStatus:
@@ -246,6 +253,7 @@ class FakeRuntime:
 
     def _reserve(self, name: str) -> None:
         if self._reserved[name]:
+            self.refused_names.append(name)
             raise RuntimeNameReserved(f'name "{name}" is reserved for another one')
         self._reserved[name] += 1
 

@@ -97,7 +97,7 @@ async def test_a_program_in_a_pod_learns_soon_that_a_name_is_unknown(stage: Stag
     started = time.monotonic()
     async with open_scene(stage.cluster, NAMESPACE) as scene:
         for name in ("nobody", "example.com"):
-            with pytest.raises(LabError, match="resolution|not known"):
+            with pytest.raises(LabError, match=r"resolution|not known"):
                 await scene.run_in_pod("c", "bash", "-c", f"exec 3<>/dev/tcp/{name}/80")
 
     assert time.monotonic() - started < AT_ONCE_SECONDS * 2
@@ -106,7 +106,7 @@ async def test_a_program_in_a_pod_learns_soon_that_a_name_is_unknown(stage: Stag
 async def test_names_of_other_namespaces_are_not_short(stage: Stage, scene: Scene) -> None:
     await scene.start_pod(build_pod("other"))
 
-    with pytest.raises(LabError, match="resolution|not known"):
+    with pytest.raises(LabError, match=r"resolution|not known"):
         await scene.run_in_pod("other", "bash", "-c", f"exec 3<>/dev/tcp/both/{SERVICE_PORT}")
     said = await scene.run_in_pod(
         "other", "bash", "-c", f"exec 3<>/dev/tcp/both.{NAMESPACE}/{SERVICE_PORT} && echo connected"

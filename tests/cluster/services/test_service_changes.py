@@ -36,7 +36,7 @@ def build_switched_pod(name: str, node: str) -> Document:
 
 
 async def become(ask: Callable[[], Answer], is_wanted: Callable[[str], bool]) -> None:
-    """Asks until the answer (the server's name, empty for a refusal) is as wanted; AssertionError after a bound."""
+    """Asks until the answer is as wanted: the server's name, empty for a refusal. AssertionError after a while."""
     deadline = time.monotonic() + FOLLOWS_SECONDS
     while True:
         answer = await asyncio.to_thread(read_server, ask)
@@ -107,8 +107,7 @@ async def test_a_pod_that_ends_gets_no_new_requests_while_it_still_runs(stage: S
 
 async def test_a_replaced_udp_endpoint_is_found_from_the_same_port(stage: Stage, scene: Scene) -> None:
     """A client that keeps its port would go on to the dead pod, if nobody forgot the old connection."""
-    shared = {"labels": {"app": "udp"}, "node": "n2"}
-    first = await scene.start_pod(build_pod("first", **shared))
+    first = await scene.start_pod(build_pod("first", labels={"app": "udp"}, node="n2"))
     service = await scene.start_service(
         build_service("udp", {"app": "udp"}, *build_echo_ports()), endpoints=1
     )
@@ -120,7 +119,7 @@ async def test_a_replaced_udp_endpoint_is_found_from_the_same_port(stage: Stage,
         await become(ask, "first".__eq__)
     await scene.delete_pod("first")
     await scene.wait_until_gone(PODS, "first")
-    second = await scene.start_pod(build_pod("second", **shared))
+    second = await scene.start_pod(build_pod("second", labels={"app": "udp"}, node="n2"))
     await scene.wait_for_endpoints("udp", 1)
     with echo_server(await scene.find_netns(second), "second", ECHO_PORT):
         await become(ask, "second".__eq__)

@@ -232,7 +232,7 @@ class PodWorld:
 
     def __init__(self, seed: int = 0, max_pods: int = 110) -> None:
         self.random = random.Random(seed)
-        self.runtime = FakeRuntime(now=wall_clock, latency_seconds=0.05)
+        self.runtime = FakeRuntime(now=wall_clock, latency_seconds=0.05, answer_seconds=0.003)
         self.api = FakePods()
         self.images, self.volumes, self.probes = FakeImages(), FakeVolumes(), FakeProbes()
         self.files, self.checkpoint, self.events = FakeFiles(), MemoryCheckpoint(), EventLog()

@@ -454,6 +454,23 @@ def test_statuses_reach_an_api_server_that_was_away() -> None:
     play(scenario)
 
 
+def test_a_look_that_is_under_way_when_a_call_returns_is_not_believed() -> None:
+    """Lists asked for before a call's effect arrive after its answer: nothing may be done twice for that."""
+
+    async def scenario(world: PodWorld) -> None:
+        uids = [world.create(new_pod(f"web-{number}")) for number in range(20)]
+        for _ in range(400):
+            await asyncio.sleep(0.001)
+            for uid in uids:
+                world.lanes.note_event(uid)  # type: ignore[union-attr]
+        await world.wait(lambda: all(map(world.is_ready, uids)))
+
+    world = play(scenario)
+    assert world.runtime.refused_names == []
+    assert world.runtime.count("RunPodSandbox") == 20
+    assert world.runtime.count("CreateContainer") == 20
+
+
 def test_app_containers_start_side_by_side() -> None:
     containers: tuple[Container, ...] = tuple(builders.container(f"app-{number}") for number in range(4))
 
