@@ -340,8 +340,8 @@ class Client:
         try:
             yield answer
         finally:
-            # Not released to the pool: an unfinished stream would be read to its end there. Nor closed in good
-            # order, which for TLS means to wait for the peer, who may be busy sending, or gone.
+            # Not released to the pool: an unfinished stream would be read to its end there. Nor closed in
+            # good order, which for TLS means to wait for the peer, who may be busy sending, or gone.
             if answer.connection is not None and answer.connection.transport is not None:
                 answer.connection.transport.abort()
             answer.close()

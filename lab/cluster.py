@@ -173,6 +173,10 @@ class Cluster:
         self._check_role(role)
         heal_link(self.names, role)
 
+    def keep_logs(self) -> Path:
+        """Copies the logs of all programs to where `down` doesn't remove them; returns the directory."""
+        return _keep_logs(self.names)
+
     def down(self) -> None:
         remove_lab(self.names)
 

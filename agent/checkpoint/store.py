@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -38,6 +39,7 @@ class FileCheckpoint:
         self._directory = root_dir / "checkpoint" / "pods"
         self._pending: dict[PodUID, PodRecord | None] = {}
         self._work = asyncio.Event()
+        self._lock = threading.Lock()
 
     def save(self, record: PodRecord) -> None:
         self._pending[record.pod.uid] = record
@@ -71,8 +73,9 @@ class FileCheckpoint:
                     await asyncio.sleep(_RETRY_SECONDS)
                     self._work.set()
         finally:
-            for uid, record in self._pending.items():
+            for uid, record in tuple(self._pending.items()):
                 self._write(uid, record)
+            self._pending.clear()
 
     async def _write_pending(self) -> bool:
         while self._pending:
@@ -87,17 +90,23 @@ class FileCheckpoint:
         return True
 
     def _write(self, uid: PodUID, record: PodRecord | None) -> None:
-        path = self._directory / f"{_file_name(uid)}.json"
-        if record is None:
-            path.unlink(missing_ok=True)
-            return
-        draft = path.with_suffix(".new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(encode_record(record))
-            file.flush()
-            os.fdatasync(file.fileno())
-        draft.replace(path)
+        """Only what is still the newest: a thread may come late, when `run` has ended and written it all."""
+        with self._lock:
+            if uid in self._pending and self._pending[uid] is record:
+                _replace(self._directory / f"{_file_name(uid)}.json", record)
+
+
+def _replace(path: Path, record: PodRecord | None) -> None:
+    if record is None:
+        path.unlink(missing_ok=True)
+        return
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(encode_record(record))
+        file.flush()
+        os.fdatasync(file.fileno())
+    draft.replace(path)
 
 
 def _file_name(uid: PodUID) -> str:

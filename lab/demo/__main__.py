@@ -19,6 +19,7 @@ from lab.cluster import Cluster, ClusterSettings, bring_up
 from lab.demo import steps
 from lab.demo.screen import StepList
 from lab.demo.steps import Spread
+from lab.errors import LabError
 from lab.images import prepare_images
 from lab.kubectl import Kubectl, find_kubectl
 from lab.machine_state import MachineState, changes_of_lab, diff_states, read_machine_state
@@ -41,6 +42,10 @@ def demo(keep: bool) -> None:
         cluster = _bring_up(progress, keep)
         try:
             kubectl, spreads, listing = _run_steps(progress, cluster)
+        except LabError as error:
+            kept = cluster.keep_logs()
+            cluster.down()
+            raise LabError(f"{error}; the logs of its programs are in {kept}") from error
         except BaseException:
             cluster.down()
             raise

@@ -72,8 +72,8 @@ _RANK: Final = (
 def render_transaction(transaction: Transaction) -> str:
     """The whole input of one iptables-restore --noflush; each table in it is committed by itself.
 
-    A Service that loses its last endpoint is rejected before its translation goes, and one that gets its first
-    is translated before the rejection goes: otherwise packets of the moment between would leave the node.
+    A Service that loses its last endpoint is rejected before its translation goes, and one that gets its
+    first is translated before the rejection goes: packets of the moment between would leave the node.
     """
     sections: dict[tuple[int, str], list[Operation]] = {}
     for operation in transaction.operations:

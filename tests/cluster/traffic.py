@@ -53,12 +53,13 @@ def ask_tcp(netns: Path, host: str, port: int) -> Answer:
     return _call(netns, ask)
 
 
-def ask_udp(netns: Path, host: str, port: int) -> Answer:
-    """As `ask_tcp`, from one source port; asks again a few times: kernels limit how often they refuse."""
+def ask_udp(netns: Path, host: str, port: int, source_port: int = 0) -> Answer:
+    """As `ask_tcp`, from a free port if none is given; asks again: kernels limit how often they refuse."""
 
     def ask() -> Answer:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.settimeout(ASK_SECONDS / _DATAGRAMS)
+            sender.bind(("", source_port))
             sender.connect((host, port))
             for _ in range(_DATAGRAMS):
                 sender.send(b"who")

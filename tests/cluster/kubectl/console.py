@@ -42,6 +42,19 @@ class Console:
         assert outcome.returncode != 0, f"kubectl {line} succeeded: {outcome.stdout}"
         return outcome.stderr.strip()
 
+    def wait_for(self, line: str) -> None:
+        """A command that waits; AssertionError with what the namespace looks like when it waits in vain."""
+        outcome = self.outcome(line)
+        assert outcome.returncode == 0, "\n".join(
+            [
+                outcome.stdout,
+                outcome.stderr,
+                self.run("get all -o wide"),
+                self.run("describe pods"),
+                self.run("get events"),
+            ]
+        )
+
     def start(self, line: str) -> AbstractContextManager[RunningCommand]:
         """The command while the block runs."""
         return running(self._command(line), self._environment())

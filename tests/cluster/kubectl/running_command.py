@@ -1,4 +1,4 @@
-"""A command that goes on while the test does: its output read as it comes, from pipes or a terminal of its own.
+"""A command that goes on while the test does: its output read as it comes, from pipes or its own terminal.
 
 Subprocess IO with a bound on every wait. Used where a person would have a second window open.
 """
@@ -52,6 +52,11 @@ class RunningCommand:
             pass
         assert time.monotonic() < deadline, f"it does not end; so far: {self.output!r}"
         return self.process.wait(WAIT_SECONDS)
+
+    def end_input(self) -> None:
+        """Only on pipes: standard input is at its end."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
     def resize(self, rows: int, columns: int) -> None:
         """Only on a terminal; whoever runs on it is told."""

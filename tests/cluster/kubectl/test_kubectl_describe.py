@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from tests.cluster.kubectl.console import Console
 
 
@@ -14,9 +12,9 @@ def assert_matches(text: str, *patterns: str) -> None:
     assert not missing, f"{missing} not in:\n{text}"
 
 
-def test_a_pod_is_described_with_its_life_so_far(web: Console) -> None:
+def test_a_pod_is_described_with_its_life_so_far(standing_web: Console) -> None:
     assert_matches(
-        web.run("describe pod -l app=web"),
+        standing_web.run("describe pod -l app=web"),
         r"^Name: +web-",
         r"^Node: +n1/10\.99\.0\.11$",
         r"^Status: +Running$",
@@ -62,9 +60,9 @@ def test_a_pod_without_a_place_says_why(console: Console) -> None:
     )
 
 
-def test_a_deployment_and_its_replica_set_are_described(web: Console) -> None:
+def test_a_deployment_and_its_replica_set_are_described(standing_web: Console) -> None:
     assert_matches(
-        web.run("describe deployment web"),
+        standing_web.run("describe deployment web"),
         r"^Selector: +app=web$",
         r"^Replicas: +2 desired \| 2 updated \| 2 total \| 2 available \| 0 unavailable$",
         r"^StrategyType: +RollingUpdate$",
@@ -74,7 +72,7 @@ def test_a_deployment_and_its_replica_set_are_described(web: Console) -> None:
         r"Normal +ScalingReplicaSet .* Scaled up replica set web-\S+ (from 0 )?to 2$",
     )
     assert_matches(
-        web.run("describe rs"),
+        standing_web.run("describe rs"),
         r"^Controlled By: +Deployment/web$",
         r"^Replicas: +2 current / 2 desired$",
         r"^Pods Status: +2 Running / 0 Waiting / 0 Succeeded / 0 Failed$",
@@ -82,8 +80,8 @@ def test_a_deployment_and_its_replica_set_are_described(web: Console) -> None:
     )
 
 
-def test_a_service_and_its_slice_are_described(web: Console) -> None:
-    described = web.run("describe service web")
+def test_a_service_and_its_slice_are_described(standing_web: Console) -> None:
+    described = standing_web.run("describe service web")
 
     assert_matches(
         described,
@@ -93,43 +91,40 @@ def test_a_service_and_its_slice_are_described(web: Console) -> None:
         r"^Port: +http +80/TCP$",
         r"^TargetPort: +http/TCP$",
     )
-    # kubectl reads EndpointSlices for this since 1.31.
-    if web.minor_version >= 31:
+    # An old kubectl asks for Endpoints here, and for EndpointSlices in a version that is no more.
+    if standing_web.minor_version >= 31:
         assert_matches(described, r"^Endpoints: +10\.244\.0\.\d+:8080,10\.244\.0\.\d+:8080$")
-    assert_matches(
-        web.run("describe endpointslice -l kubernetes.io/service-name=web"),
-        r"^ +http +8080 +TCP$",
-        r"^ +TargetRef: +Pod/web-",
-    )
+        assert_matches(
+            standing_web.run("describe endpointslice -l kubernetes.io/service-name=web"),
+            r"^ +http +8080 +TCP$",
+            r"^ +TargetRef: +Pod/web-",
+        )
 
 
-def test_a_node_is_described_with_its_pods(web: Console) -> None:
+def test_a_node_is_described_with_its_pods(standing_web: Console) -> None:
     assert_matches(
-        web.run("describe node n1"),
+        standing_web.run("describe node n1"),
         r"kubernetes\.io/hostname=n1$",
         r"^ +Ready +True .* KubeletReady",
         r"^ +InternalIP: +10\.99\.0\.11$",
         r"^ +pods: +\d+$",
         r"^PodCIDR: +10\.244\.0\.0/24$",
         r"^ +Container Runtime Version: +containerd://1\.",
-        rf"^ +{web.namespace} +web-",
+        rf"^ +{standing_web.namespace} +web-",
         r"^ +HolderIdentity: +n1$",
     )
 
 
-@pytest.mark.parametrize(
-    ("what", "pattern"),
-    [
+def test_other_kinds_are_described(standing_web: Console) -> None:
+    for what, pattern in (
         ("configmap greeting", r"text:\n----\nhello"),
         ("namespace default", r"^Status: +Active$"),
         ("serviceaccount default", r"^Name: +default$"),
         ("endpoints kubernetes -n default", r"^ +https +6443 +TCP$"),
         ("lease n1 -n kube-node-lease", r"Holder Identity: +n1$"),
         ("events", r"^Reason: +Scheduled$"),
-    ],
-)
-def test_other_kinds_are_described(web: Console, what: str, pattern: str) -> None:
-    assert_matches(web.run(f"describe {what}"), pattern)
+    ):
+        assert_matches(standing_web.run(f"describe {what}"), pattern)
 
 
 def test_a_secret_is_described_without_its_values(console: Console) -> None:

@@ -25,6 +25,7 @@ from tests.cluster.traffic import Answer, Refused, ask_tcp, ask_udp, echo_server
 
 FOLLOWS_SECONDS = 2.0
 HOST_PORT = 8099
+CLIENT_PORT = 5555
 
 SWITCH = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
 
@@ -36,7 +37,7 @@ def build_switched_pod(name: str, node: str) -> Document:
 
 
 async def become(ask: Callable[[], Answer], is_wanted: Callable[[str], bool]) -> None:
-    """Asks until the answer is as wanted: the server's name, empty for a refusal. AssertionError after a while."""
+    """Asks until the answer is as wanted: a server's name, empty for a refusal; AssertionError if not soon."""
     deadline = time.monotonic() + FOLLOWS_SECONDS
     while True:
         answer = await asyncio.to_thread(read_server, ask)
@@ -85,24 +86,31 @@ async def test_pods_that_are_not_ready_get_no_requests(stage: Stage, scene: Scen
 
 async def test_a_pod_that_ends_gets_no_new_requests_while_it_still_runs(stage: Stage, scene: Scene) -> None:
     stubborn = build_shell("trap '' TERM; while :; do sleep 1; done")
-    pod = await scene.start_pod(
-        build_pod("ending", stubborn, node="n2", labels={"app": "ending"}, grace_seconds=4)
+    both = {"app": "pair"}
+    ending, staying = await asyncio.gather(
+        scene.start_pod(build_pod("ending", stubborn, node="n2", labels=both, grace_seconds=60)),
+        scene.start_pod(build_pod("staying", node="n1", labels=both)),
     )
-    service = await scene.start_service(
-        build_service("ending", {"app": "ending"}, *build_echo_ports()), endpoints=1
-    )
+    service = await scene.start_service(build_service("pair", both, *build_echo_ports()), endpoints=2)
 
     def ask() -> Answer:
         return ask_tcp(stage.netns["n1"], service.spec.cluster_ip, SERVICE_PORT)
 
-    with echo_server(await scene.find_netns(pod), "ending", ECHO_PORT):
+    with ExitStack() as servers:
+        for pod in (ending, staying):
+            servers.enter_context(echo_server(await scene.find_netns(pod), pod.metadata.name, ECHO_PORT))
         await become(ask, "ending".__eq__)
         await scene.delete_pod("ending")
-        await become(ask, "".__eq__)
+        await scene.wait_for_endpoints("pair", 1)
+        await become(ask, "staying".__eq__)
+
+        assert {read_server(ask) for _ in range(32)} == {"staying"}
+        assert ask_tcp(stage.netns["n1"], ending.status.pod_ip, ECHO_PORT).server == "ending"
         still = await scene.client.get(PODS, "ending", scene.namespace)
         assert is_terminating(still)
-        assert ask_tcp(stage.netns["n1"], pod.status.pod_ip, ECHO_PORT).server == "ending"
-    await scene.wait_until_gone(PODS, "ending")
+
+        await scene.delete_pod("ending", grace_period_seconds=1)
+        await scene.wait_until_gone(PODS, "ending", seconds=10)
 
 
 async def test_a_replaced_udp_endpoint_is_found_from_the_same_port(stage: Stage, scene: Scene) -> None:
@@ -113,7 +121,7 @@ async def test_a_replaced_udp_endpoint_is_found_from_the_same_port(stage: Stage,
     )
 
     def ask() -> Answer:
-        return ask_udp(stage.netns["c"], service.spec.cluster_ip, SERVICE_PORT)
+        return ask_udp(stage.netns["c"], service.spec.cluster_ip, SERVICE_PORT, source_port=CLIENT_PORT)
 
     with echo_server(await scene.find_netns(first), "first", ECHO_PORT):
         await become(ask, "first".__eq__)

@@ -21,7 +21,7 @@ from netrules.model import (
     Unrecognised,
 )
 from netrules.services import RulesetSettings, build_ruleset
-from netrules.transaction import AddChain, DeleteRule, InsertRule, Transaction
+from netrules.transaction import AddChain, DeleteRule, InsertRule, Operation, Transaction
 from tests.contract.rules.packet_cases import SCENES, build_intents
 
 
@@ -79,28 +79,48 @@ def test_save_output_lists_empty_chains_and_rules() -> None:
     assert chains == {"PREROUTING": (Rule((Jump("MINE"),)), Rule((Drop(),))), "MINE": ()}
 
 
+REJECT = Rule((PortMatch(Protocol.TCP, 80), Reject(reset=True)))
+TRANSLATE = Rule((PortMatch(Protocol.TCP, 80), Jump("KUBE-SVC-A")))
+
+
 def test_restore_input_declares_first_and_commits_each_table() -> None:
-    reject = Rule((PortMatch(Protocol.TCP, 80), Reject(reset=True)))
     text = render_transaction(
         Transaction(
             Family.IPV4,
             (
-                DeleteRule("filter", "KUBE-SERVICES", reject),
-                AddChain("nat", Chain("KUBE-MARK-MASQ", (Rule((SetMark(0x4000),)),))),
+                InsertRule("filter", "KUBE-SERVICES", REJECT),
                 InsertRule("nat", "KUBE-SERVICES", Rule((Jump("KUBE-MARK-MASQ"),))),
+                AddChain("nat", Chain("KUBE-MARK-MASQ", (Rule((SetMark(0x4000),)),))),
             ),
         )
     )
     assert text.splitlines() == [
         "*filter",
-        "-D KUBE-SERVICES -p tcp -m tcp --dport 80 -j REJECT --reject-with tcp-reset",
+        "-I KUBE-SERVICES 1 -p tcp -m tcp --dport 80 -j REJECT --reject-with tcp-reset",
         "COMMIT",
         "*nat",
         ":KUBE-MARK-MASQ - [0:0]",
-        "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000",
         "-I KUBE-SERVICES 1 -j KUBE-MARK-MASQ",
+        "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000",
         "COMMIT",
     ]
+
+
+def list_changes(*operations: Operation) -> list[str]:
+    lines = render_transaction(Transaction(Family.IPV4, operations)).splitlines()
+    return [" ".join(line.split()[:2]) for line in lines if line != "COMMIT"]
+
+
+def test_a_service_is_rejected_before_its_translation_goes() -> None:
+    assert list_changes(
+        DeleteRule("nat", "KUBE-SERVICES", TRANSLATE), InsertRule("filter", "KUBE-SERVICES", REJECT)
+    ) == ["*filter", "-I KUBE-SERVICES", "*nat", "-D KUBE-SERVICES"]
+
+
+def test_a_service_is_translated_before_its_rejection_goes() -> None:
+    assert list_changes(
+        DeleteRule("filter", "KUBE-SERVICES", REJECT), InsertRule("nat", "KUBE-SERVICES", TRANSLATE)
+    ) == ["*nat", "-I KUBE-SERVICES", "*filter", "-D KUBE-SERVICES"]
 
 
 def test_a_second_cidr_changes_only_the_way_out() -> None:

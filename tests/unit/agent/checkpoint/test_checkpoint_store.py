@@ -94,3 +94,18 @@ async def test_a_uid_that_is_no_file_name_is_kept_all_the_same(tmp_path: Path) -
     await write(tmp_path, msgspec.structs.replace(RECORD, pod=pod))
     assert [record.pod.uid for record in FileCheckpoint(tmp_path).read_all()] == ["../../escape"]
     assert not list(tmp_path.parent.glob("escape*"))
+
+
+async def test_an_end_in_the_middle_of_a_write_leaves_whole_records(tmp_path: Path) -> None:
+    for round_ in range(60):
+        store = FileCheckpoint(tmp_path)
+        store.read_all()
+        task = asyncio.create_task(store.run())
+        store.save(msgspec.structs.replace(RECORD, start_time=float(round_)))
+        await asyncio.sleep(0.0002 * (round_ % 10))
+        newest = msgspec.structs.replace(RECORD, start_time=float(-round_), gone=False)
+        store.save(newest)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+        assert FileCheckpoint(tmp_path).read_all() == (newest,)
