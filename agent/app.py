@@ -71,12 +71,10 @@ async def run_agent(settings: AgentSettings) -> None:
 
 
 def _read_config(settings: AgentSettings) -> ClientConfig:
-    if settings.kubeconfig is None:
-        raise AgentError("the agent needs an API server; name its kubeconfig with --kubeconfig")
     try:
         return read_kubeconfig(settings.kubeconfig)
     except KubeconfigError as error:
-        raise AgentError(str(error)) from error
+        raise AgentError(f"{error}; mend it, or name another with --kubeconfig") from error
 
 
 def _open_client(config: ClientConfig) -> Client:

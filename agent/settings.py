@@ -26,7 +26,7 @@ class PodNetworkMode(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     node_name: str
-    kubeconfig: Path | None = None  # None only with standalone
+    kubeconfig: Path = Path("/etc/berth/agent.kubeconfig")
     node_ip: str = ""  # empty: the source address that reaches the API server
     root_dir: Path = Path("/var/lib/berth")
     container_runtime_endpoint: str = "unix:///run/containerd/containerd.sock"
@@ -38,7 +38,6 @@ class AgentSettings:
     static_pod_path: Path | None = None
     port: int = 10250
     healthz_port: int = 10248
-    standalone: bool = False
     pod_logs_dir: Path = Path("/var/log/pods")
     cni_conf_dir: Path = Path("/etc/cni/net.d")
     cni_bin_dir: Path = Path("/usr/lib/cni")

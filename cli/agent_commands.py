@@ -19,7 +19,12 @@ from cli.parameters import DIRECTORY, FILE, PORT, AddressType, LabelType
 )
 @configuration_option
 @click.option("--node-name", required=True, help="This node's name in the cluster.")
-@click.option("--kubeconfig", type=FILE, help="How to reach the API server, and as whom.")
+@click.option(
+    "--kubeconfig",
+    type=FILE,
+    default=Path("/etc/berth/agent.kubeconfig"),
+    help="How to reach the API server, and as whom.",
+)
 @click.option(
     "--node-ip",
     type=AddressType(),
@@ -71,7 +76,6 @@ from cli.parameters import DIRECTORY, FILE, PORT, AddressType, LabelType
 @click.option(
     "--node-label", "node_labels", type=LabelType(), multiple=True, help="A label for the Node object."
 )
-@click.option("--standalone", is_flag=True, help="Run the static pods without any API server.")
 @click.option(
     "--log-level",
     type=LOG_LEVEL,
@@ -83,10 +87,6 @@ def agent(log_level: str, proxy_mode: str, pod_network: str, **settings: object)
 
     Works against Berth's own API server and against any other conformant one.
     """
-    if not settings["standalone"] and settings["kubeconfig"] is None:
-        raise click.UsageError(
-            "--kubeconfig is missing: name the file with the way to the API server, or use --standalone"
-        )
     from agent.app import run_agent
 
     start_logging(log_level)

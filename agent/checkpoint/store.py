@@ -52,6 +52,8 @@ class FileCheckpoint:
     def read_all(self) -> tuple[PodRecord, ...]:
         """Every record on disk; one that can't be read is set aside, with a warning."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for draft in self._directory.glob("*.new"):
+            draft.unlink()  # its writer died
         records = (self._read(path) for path in sorted(self._directory.glob("*.json")))
         return tuple(record for record in records if record is not None)
 

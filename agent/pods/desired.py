@@ -67,6 +67,8 @@ def is_past_deadline(record: PodRecord, now: float) -> bool:
 
 def merge_status(known: PodStatus, from_api: PodStatus) -> PodStatus:
     """Our own status goes on, with the conditions that others set as the API has them now."""
+    if from_api == PodStatus():
+        return known  # a static pod's file says nothing of its status
     own = [condition for condition in known.conditions if condition.type in OWN_TYPES]
     others = [condition for condition in from_api.conditions if condition.type not in OWN_TYPES]
     phase = from_api.phase if from_api.phase in TERMINAL_PHASES else known.phase

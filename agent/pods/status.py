@@ -6,7 +6,6 @@ page; what a phase is and when follows the kubelet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent.pods.conditions import compute_conditions
@@ -73,7 +72,7 @@ def compute_phase(
     initializing = _compute_init_phase(goal.pod, inits, apps)
     if initializing and termination is None:
         return initializing
-    return _compute_app_phase(goal, apps)
+    return _compute_app_phase(goal, apps, _list_sidecars(goal.pod, inits))
 
 
 def _compute_init_phase(
@@ -99,11 +98,18 @@ def _has_run(status: ContainerStatus) -> bool:
     return bool(status.state.running or status.state.terminated or status.last_state.terminated)
 
 
-def _compute_app_phase(goal: PodGoal, apps: Iterable[ContainerStatus]) -> str:
-    statuses = tuple(apps)
+def _list_sidecars(pod: Pod, inits: tuple[ContainerStatus, ...]) -> tuple[ContainerStatus, ...]:
+    pairs = zip(pod.spec.init_containers, inits, strict=True)
+    return tuple(status for container, status in pairs if is_sidecar(container))
+
+
+def _compute_app_phase(
+    goal: PodGoal, statuses: tuple[ContainerStatus, ...], sidecars: tuple[ContainerStatus, ...]
+) -> str:
+    """A pod has ended once its sidecars have, too; how they ended doesn't matter."""
     if not all(_has_run(status) for status in statuses):
         return "Pending"
-    if any(status.state.running for status in statuses):
+    if any(status.state.running for status in (*statuses, *sidecars)):
         return "Running"
     exits = [status.state.terminated for status in statuses]
     stopped = [exited for exited in exits if exited is not None]

@@ -1,8 +1,8 @@
 """/exec, /attach and /portForward: asks the runtime where the stream is and relays the client there.
 
-IO: one CRI call, then `relay`. Called by `application`. Options have the names that upstream's API server
-sends to a kubelet (input, output, error, tty, command), and those of the pod's subresources (stdin, stdout,
-stderr).
+IO: one CRI call, then `kubeapi.upgrade.relay`. Called by `application`. Options have the names that
+upstream's API server sends to a kubelet (input, output, error, tty, command), and those of the pod's
+subresources (stdin, stdout, stderr).
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from multidict import MultiMapping
 
 from agent.pods.ports import ContainerHandle, ContainerID, PodDirectory, SandboxID
 from agent.runtime.errors import RuntimeNotFound, RuntimeServiceError
-from agent.server.relay import RelayFailed, relay_upgrade
 from kubeapi.meta import ObjectKey
+from kubeapi.upgrade.backend import UpgradeTarget
+from kubeapi.upgrade.messages import UpgradeFailed
+from kubeapi.upgrade.relay import UpgradeRelays
 
 _log = logging.getLogger(__name__)
 
@@ -84,10 +87,20 @@ def parse_ports(query: MultiMapping[str]) -> tuple[int, ...]:
     return tuple(ports)
 
 
+def parse_stream_url(url: str) -> UpgradeTarget:
+    """Where the runtime's streaming server is and what to ask it for. Raises UpgradeFailed. Pure."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or parts.hostname is None:
+        raise UpgradeFailed(f"it is to be spoken to in {parts.scheme or 'nothing'}, and only http is known")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return UpgradeTarget(parts.hostname, parts.port or 80, target)
+
+
 class Streaming:
     def __init__(self, directory: PodDirectory, runtime: StreamingRuntime) -> None:
         self._directory = directory
         self._runtime = runtime
+        self._relays = UpgradeRelays()
 
     async def serve_exec(self, request: web.Request) -> web.StreamResponse:
         options, handle = _parse(request), self._find_running(request)
@@ -95,11 +108,13 @@ class Streaming:
         if not command:
             raise web.HTTPBadRequest(text="you must specify a command")
         opening = self._runtime.open_exec(handle.container_id, command, **_as_flags(options))
-        return await _relay(request, opening)
+        return await self._relay(request, opening)
 
     async def serve_attach(self, request: web.Request) -> web.StreamResponse:
         options, handle = _parse(request), self._find_running(request)
-        return await _relay(request, self._runtime.open_attach(handle.container_id, **_as_flags(options)))
+        return await self._relay(
+            request, self._runtime.open_attach(handle.container_id, **_as_flags(options))
+        )
 
     async def serve_port_forward(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -107,7 +122,7 @@ class Streaming:
         except BadStreamOption as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         handle = self._find(request)
-        return await _relay(request, self._runtime.open_port_forward(handle.sandbox_id, ports))
+        return await self._relay(request, self._runtime.open_port_forward(handle.sandbox_id, ports))
 
     def _find_running(self, request: web.Request) -> ContainerHandle:
         handle = self._find(request)
@@ -127,19 +142,20 @@ class Streaming:
             raise web.HTTPNotFound(text=f"{what} isn't on this node, or hasn't been created yet")
         return handle
 
-
-async def _relay(request: web.Request, opening: Awaitable[str]) -> web.StreamResponse:
-    try:
-        url = await opening
-    except RuntimeNotFound as error:
-        raise web.HTTPNotFound(text=str(error)) from error
-    except RuntimeServiceError as error:
-        raise web.HTTPInternalServerError(text=str(error)) from error
-    try:
-        return await relay_upgrade(request, url)
-    except RelayFailed as error:
-        _log.warning("a stream could not be relayed", extra={"path": request.path, "why": str(error)})
-        raise web.HTTPBadGateway(text=str(error)) from error
+    async def _relay(self, request: web.Request, opening: Awaitable[str]) -> web.StreamResponse:
+        try:
+            url = await opening
+        except RuntimeNotFound as error:
+            raise web.HTTPNotFound(text=str(error)) from error
+        except RuntimeServiceError as error:
+            raise web.HTTPInternalServerError(text=str(error)) from error
+        try:
+            return await self._relays.answer(request, parse_stream_url(url))
+        except UpgradeFailed as error:
+            # The path of the URL is a secret of its own.
+            why = f"the runtime's streaming server at {urlsplit(url).netloc}: {error}"
+            _log.warning("a stream could not be relayed", extra={"path": request.path, "why": why})
+            raise web.HTTPBadGateway(text=why) from error
 
 
 def _parse(request: web.Request) -> StreamOptions:

@@ -29,9 +29,6 @@ _LOG_OPTIONS: Final = (
 )
 _CONTAINER_LISTS: Final = ("containers", "initContainers", "ephemeralContainers")
 
-# Forwarded to a node they would speak for the client, whom the node does not know.
-_PRIVATE_HEADERS: Final = frozenset({"authorization", "host", "cookie", "proxy-authorization"})
-
 
 @dataclass(frozen=True, slots=True)
 class NodeAddress:
@@ -109,15 +106,6 @@ def build_port_forward_target(namespace: str, pod: str, ports: Iterable[str]) ->
     """A WebSocket client names its ports in the query, once per port or comma-separated."""
     listed = [("port", port) for text in ports for port in text.split(",") if port]
     return _target(("portForward", namespace, pod), listed)
-
-
-def build_upgrade_head(
-    method: str, target: str, address: NodeAddress, headers: Iterable[tuple[str, str]]
-) -> bytes:
-    """The raw head of the request to the node: the client's headers, its upgrade included, another host."""
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {address.authority}"]
-    lines += [f"{name}: {value}" for name, value in headers if name.lower() not in _PRIVATE_HEADERS]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
 
 
 def _target(segments: Iterable[str], query: Query) -> str:

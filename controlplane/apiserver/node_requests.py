@@ -24,19 +24,19 @@ from controlplane.apiserver.kubelet import (
     build_log_target,
     build_port_forward_target,
     build_stream_target,
-    build_upgrade_head,
     choose_container,
     read_node_address,
     require_host,
 )
 from controlplane.apiserver.registry import Registry
-from controlplane.apiserver.relay import Relay, RelayError, open_backend, parse_header, read_error_body
 from controlplane.apiserver.request_path import ResourceRequest
+from kubeapi.upgrade.backend import UpgradeTarget
+from kubeapi.upgrade.messages import UpgradeFailed
+from kubeapi.upgrade.relay import UpgradeRelays
 
 logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS: Final = 10.0
-_ANSWER_SECONDS: Final = 30.0
 _REFUSAL_BYTES: Final = 2048
 
 
@@ -48,7 +48,7 @@ class NodeRequests:
         self._registry = registry
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
-        self._relays: set[Relay] = set()
+        self._relays = UpgradeRelays()
 
     async def __aenter__(self) -> NodeRequests:
         timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS)
@@ -69,8 +69,7 @@ class NodeRequests:
             await self._session.close()
 
     def close_relays(self) -> None:
-        for relay in tuple(self._relays):
-            relay.abort()
+        self._relays.abort()
 
     async def answer(self, request: web.Request, wanted: ResourceRequest) -> web.StreamResponse:
         """Answer a request for one of a pod's node-side subresources."""
@@ -107,32 +106,12 @@ class NodeRequests:
     async def _answer_upgrade(
         self, request: web.Request, target: str, address: NodeAddress
     ) -> web.StreamResponse:
-        head = build_upgrade_head(request.method, target, address, request.headers.items())
         try:
-            backend = await open_backend(
-                address.host, address.port, head, tls=self._tls, deadline_seconds=_ANSWER_SECONDS
+            return await self._relays.answer(
+                request, UpgradeTarget(address.host, address.port, target, self._tls)
             )
-        except (OSError, TimeoutError, RelayError) as error:
-            raise internal_error(_unreachable(address, error)) from error
-        if not backend.is_upgraded:
-            body = await read_error_body(backend, _CONNECT_SECONDS)
-            kind = parse_header(backend.head, "content-type") or "text/plain"
-            return web.Response(status=backend.status, body=body, headers={"Content-Type": kind})
-        protocol, transport = request.protocol, request.transport
-        if transport is None:
-            backend.transport.abort()
-            raise ConnectionResetError("the client left before the upgrade")
-        # What a client sent behind its request waits here, for protocols the parser knows to be upgrades.
-        early_bytes: bytes = protocol._message_tail
-        protocol._message_tail = b""
-        relay = Relay(transport, backend)
-        self._relays.add(relay)
-        try:
-            await relay.run(early_bytes)
-        finally:
-            self._relays.discard(relay)
-            protocol.connection_lost(None)
-        return web.Response()
+        except UpgradeFailed as error:
+            raise internal_error(f"error dialing node at {address.authority}: {error}") from error
 
 
 def _build_target(request: web.Request, wanted: ResourceRequest, pod: Document) -> str:

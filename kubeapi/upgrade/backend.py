@@ -63,18 +63,17 @@ async def open_backend(
 
 async def read_refusal(backend: Backend, *, deadline_seconds: float = _REFUSAL_SECONDS) -> bytes:
     """What a backend that did not upgrade says, as far as it comes in time; closes the connection."""
-    reader = _BodyReader(backend.head, backend.rest)
+    reader = _BodyReader(backend)
+    backend.transport.set_protocol(reader)
+    backend.transport.resume_reading()
     try:
-        if not reader.body.done():
-            backend.transport.set_protocol(reader)
-            backend.transport.resume_reading()
         async with asyncio.timeout(deadline_seconds):
-            return await asyncio.shield(reader.body)
+            await reader.finished.wait()
     except TimeoutError:
-        reader.connection_lost(None)
-        return reader.body.result()
+        pass
     finally:
         backend.transport.abort()
+    return reader.body
 
 
 async def _ask(transport: asyncio.Transport, reader: _HeadReader, request_head: bytes) -> Backend:
@@ -106,7 +105,7 @@ class _HeadReader(asyncio.Protocol):
         try:
             head = parse_answer_head(bytes(self._received))
         except UpgradeFailed as error:
-            self.head.set_exception(error)
+            self._fail(error)
             return
         if head is not None:
             assert self._transport is not None
@@ -117,9 +116,12 @@ class _HeadReader(asyncio.Protocol):
         if not self.head.done():
             failure = UpgradeFailed("it closed the connection without an answer")
             failure.__cause__ = exc
-            self.head.set_exception(failure)
-            # Nobody may be left to see it.
-            self.head.exception()
+            self._fail(failure)
+
+    def _fail(self, error: UpgradeFailed) -> None:
+        self.head.set_exception(error)
+        # Who waited may have given up, and asyncio complains of failures that nobody sees.
+        self.head.exception()
 
     def rest(self, head: AnswerHead) -> bytes:
         return bytes(self._received[len(head.raw) :])
@@ -128,21 +130,18 @@ class _HeadReader(asyncio.Protocol):
 class _BodyReader(asyncio.Protocol):
     """Collects a short body, delimited in whichever of HTTP/1.1's ways."""
 
-    def __init__(self, head: AnswerHead, rest: bytes) -> None:
-        self._head = head
-        self._received = bytearray(rest)
-        self.body: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._look(ended=False)
+    def __init__(self, backend: Backend) -> None:
+        self._head = backend.head
+        self._received = bytearray()
+        self.body = b""
+        self.finished = asyncio.Event()
+        self.data_received(backend.rest)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        self._look(ended=False)
+        self.body, is_complete = parse_body(self._head, bytes(self._received))
+        if is_complete:
+            self.finished.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._look(ended=True)
-
-    def _look(self, *, ended: bool) -> None:
-        if not self.body.done():
-            body = parse_body(self._head, bytes(self._received), ended=ended)
-            if body is not None:
-                self.body.set_result(body)
+        self.finished.set()

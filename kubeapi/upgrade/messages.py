@@ -37,9 +37,7 @@ class AnswerHead:
     raw: bytes = field(repr=False)
 
 
-def build_request_head(
-    method: str, target: str, authority: str, headers: Iterable[tuple[str, str]]
-) -> bytes:
+def build_request_head(method: str, target: str, authority: str, headers: Iterable[tuple[str, str]]) -> bytes:
     """The request to a backend: the client's headers, its upgrade included, without its credentials."""
     withheld = _NAMES_THE_CLIENT | _FRAMES_A_BODY
     lines = [f"{method} {target} HTTP/1.1", f"Host: {authority}"]
@@ -64,12 +62,14 @@ def parse_answer_head(received: bytes) -> AnswerHead | None:
     return AnswerHead(int(code), headers, text + end)
 
 
-def parse_body(head: AnswerHead, received: bytes, *, ended: bool) -> bytes | None:
-    """The body in what came after the head, cut at MAXIMUM_BODY_BYTES; None while more belongs to it."""
+def parse_body(head: AnswerHead, received: bytes) -> tuple[bytes, bool]:
+    """The body in what came after the head, as far as it came, and whether that is all that belongs to it.
+
+    A body of unknown length ends with its connection. It is cut at MAXIMUM_BODY_BYTES.
+    """
     body, is_complete = _read_body(head.headers, received)
-    if is_complete or ended or len(body) >= MAXIMUM_BODY_BYTES or len(received) > 2 * MAXIMUM_BODY_BYTES:
-        return body[:MAXIMUM_BODY_BYTES]
-    return None
+    is_long = len(body) >= MAXIMUM_BODY_BYTES or len(received) > 2 * MAXIMUM_BODY_BYTES
+    return body[:MAXIMUM_BODY_BYTES], is_complete or is_long
 
 
 def _read_body(headers: Mapping[str, str], received: bytes) -> tuple[bytes, bool]:

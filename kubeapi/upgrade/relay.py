@@ -108,6 +108,7 @@ class _Side(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self.ended = False
+        self.is_full = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start(self, first_bytes: bytes) -> None:
@@ -119,7 +120,7 @@ class _Side(asyncio.Protocol):
         if self.transport.is_closing():
             # The former protocol may have been told so, and nobody else will be.
             self.connection_lost(None)
-        elif not self.transport.is_reading():
+        elif not self.peer.is_full and not self.transport.is_reading():
             self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
@@ -127,14 +128,15 @@ class _Side(asyncio.Protocol):
             self.peer.transport.write(data)
 
     def pause_writing(self) -> None:
-        """This end reads slowly: the other must wait."""
+        """This end takes bytes slowly: the other must wait."""
+        self.is_full = True
         if not self.peer.transport.is_closing():
             self.peer.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        peer = self.peer.transport
-        if not peer.is_closing() and not peer.is_reading():
-            peer.resume_reading()
+        self.is_full = False
+        if not self.peer.transport.is_closing():
+            self.peer.receive()
 
     def eof_received(self) -> bool:
         """Passes the end on; True keeps the other direction open, which TLS doesn't allow."""

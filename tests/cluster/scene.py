@@ -243,8 +243,9 @@ def build_pod(
 
 
 def build_shell(script: str = "exec sleep 86400", name: str = "main", **fields: Any) -> Document:
-    """A container that runs a shell script."""
-    return {"name": name, "image": SHELL_IMAGE, "command": ["sh", "-c", script], **fields}
+    """A container that runs a shell script; as its process 1 it would be deaf to SIGTERM."""
+    command = ["/sbin/catatonit", "--", "sh", "-c", script]
+    return {"name": name, "image": SHELL_IMAGE, "command": command, **fields}
 
 
 def build_web(name: str = "web", **fields: Any) -> Document:

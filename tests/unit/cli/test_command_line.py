@@ -36,7 +36,6 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
     ("arguments", "message"),
     [
         (("agent",), "Missing option '--node-name'"),
-        (("agent", "--node-name", "n1"), "--kubeconfig is missing"),
         (("agent", "--node-name", "n1", "--proxy-mode", "magic"), "'magic' is not one of 'auto', 'nftables'"),
         (("agent", "--node-name", "n1", "--node-ip", "300.1.1.1"), "'300.1.1.1' is not an IP address"),
         (("agent", "--node-name", "n1", "--node-label", "x"), "'x' is not a label; write KEY=VALUE"),

@@ -181,6 +181,7 @@ def test_our_status_goes_on_with_the_conditions_of_others() -> None:
     stale = PodStatus(phase="Pending", conditions=(Condition(type="Ready", status="False"), gate))
     assert merge_status(known, stale) == PodStatus(phase="Running", conditions=(ready, gate))
     assert merge_status(known, PodStatus(phase="Failed")).phase == "Failed"
+    assert merge_status(known, PodStatus()) == known
 
 
 def test_a_pod_with_a_start_time_was_admitted_before() -> None:

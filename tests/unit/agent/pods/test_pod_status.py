@@ -211,6 +211,16 @@ def test_a_failed_init_container_fails_a_pod_that_never_restarts() -> None:
     )
 
 
+def test_a_pod_has_not_ended_while_a_sidecar_runs() -> None:
+    sidecar = builders.container("proxy", restart_policy="Always")
+    pod = new_pod(init_containers=(sidecar,), restart_policy="Never")
+    ended = exited(code=0)
+
+    phases = [compute(ended, proxy, pod=pod).phase for proxy in (running("proxy"), exited("proxy", 143))]
+
+    assert phases == ["Running", "Succeeded"]
+
+
 def test_a_sidecar_counts_for_readiness() -> None:
     sidecar = builders.container("proxy", restart_policy="Always")
     pod = new_pod(init_containers=(sidecar,))
