@@ -54,6 +54,7 @@ _TLS_BUFFER_BYTES: Final = 16 * 1024  # CPython's 256 KiB for each connection wo
 
 async def run_agent(settings: AgentSettings) -> None:
     """Runs until SIGTERM or cancellation; pods go on when it ends. Raises AgentError when it can't start."""
+    _require_root()
     sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
     config = _read_config(settings)
     with hold_root(settings.root_dir):
@@ -68,6 +69,14 @@ async def run_agent(settings: AgentSettings) -> None:
                 settings, runtime, version, config, client, make_informers(client, settings), node_ip
             )
             await _run(foundation, stack)
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise AgentError(
+            "the agent needs root, for mounts, network namespaces and packet rules; start it with sudo, or as "
+            "a system service"
+        )
 
 
 def _read_config(settings: AgentSettings) -> ClientConfig:

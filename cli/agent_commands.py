@@ -10,7 +10,7 @@ import click
 from agent.settings import AgentSettings, PodNetworkMode, ProxyMode
 from cli.configuration import configuration_option
 from cli.logs import LOG_LEVEL, start_logging
-from cli.parameters import DIRECTORY, FILE, PORT, AddressType, LabelType
+from cli.parameters import DIRECTORY, FILE, PORT, AddressType, LabelType, NetworkType, NodeNameType
 
 
 @click.command(
@@ -18,7 +18,7 @@ from cli.parameters import DIRECTORY, FILE, PORT, AddressType, LabelType
     context_settings={"show_default": True},
 )
 @configuration_option
-@click.option("--node-name", required=True, help="This node's name in the cluster.")
+@click.option("--node-name", type=NodeNameType(), required=True, help="This node's name in the cluster.")
 @click.option(
     "--kubeconfig",
     type=FILE,
@@ -53,7 +53,12 @@ from cli.parameters import DIRECTORY, FILE, PORT, AddressType, LabelType
 )
 @click.option("--cluster-dns", type=AddressType(), default="10.96.0.10", help="The cluster DNS address.")
 @click.option("--cluster-domain", default="cluster.local", help="The cluster's DNS domain.")
-@click.option("--cluster-cidr", default="10.244.0.0/16", help="Where pod addresses come from, cluster-wide.")
+@click.option(
+    "--cluster-cidr",
+    type=NetworkType(),
+    default="10.244.0.0/16",
+    help="Where pod addresses come from, cluster-wide.",
+)
 @click.option("--static-pod-path", type=DIRECTORY, help="Directory with manifests of static pods.")
 @click.option("--port", type=PORT, default=10250, help="Port of the agent's HTTPS server.")
 @click.option("--healthz-port", type=PORT, default=10248, help="Port of /healthz on 127.0.0.1.")

@@ -1,4 +1,5 @@
-"""Expected failures become one line on standard error and exit code 1; nobody sees a traceback for bad input.
+"""Expected failures become one line on standard error and exit code 1, misuse of a command one line and 2;
+nobody sees a traceback for bad input.
 
 The packages' root errors are known by name here so that nothing is imported just to be caught.
 """
@@ -39,11 +40,27 @@ def find_expected(error: BaseException) -> BaseException | None:
     return None
 
 
+def describe_misuse(error: click.ClickException) -> str:
+    """What is wrong with a command line, and where to read how it is meant."""
+    complaint = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return complaint if context is None else f"{complaint}; see `{context.command_path} --help`"
+
+
 @contextmanager
 def exit_on_failure() -> Iterator[None]:
-    """Ends the process with 1 and one line when an expected error leaves the block; others pass."""
+    """Ends the process with 1 or 2 and one line when an expected error leaves the block; others pass."""
     try:
         yield
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"berth: {describe_misuse(error)}", err=True)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("berth: interrupted", err=True)
+        sys.exit(1)
     except Exception as error:
         expected = find_expected(error)
         if expected is None:

@@ -8,6 +8,7 @@ live in a module each and are imported when named, so that `berth --help` stays 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Final
 
 import click
@@ -51,9 +52,10 @@ def berth() -> None:
 
 
 def main() -> None:
-    """The console script: runs the command; an expected failure becomes one line and an exit code."""
+    """The console script: runs the command; misuse or an expected failure is one line and an exit code."""
     with exit_on_failure():
-        berth(prog_name="berth")
+        # Not in click's own way, which is to print usage, a hint and the error, each on lines of its own.
+        sys.exit(berth.main(prog_name="berth", standalone_mode=False))
 
 
 if __name__ == "__main__":

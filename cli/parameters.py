@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Final
 
 import click
 
-DIRECTORY = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
+# Whether they can be read is for whoever reads them to say: click would complain of defaults nobody typed.
+DIRECTORY = click.Path(path_type=Path, file_okay=False, readable=False)
+FILE = click.Path(path_type=Path, dir_okay=False, readable=False)
 PORT = click.IntRange(1, 65535)
 
 
@@ -22,6 +25,33 @@ class AddressType(click.ParamType[str]):
             return str(ip_address(value)) if value else ""
         except ValueError:
             self.fail(f"{value!r} is not an IP address; write one such as 192.168.56.11", param, ctx)
+
+
+class NetworkType(click.ParamType[str]):
+    """An IP network with its prefix length."""
+
+    name = "CIDR"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return str(ip_network(value))
+        except ValueError as error:
+            self.fail(f"{value!r} is not a network ({error}); write one such as 10.244.0.0/16", param, ctx)
+
+
+_NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_NODE_NAME_LIMIT: Final = 253
+
+
+class NodeNameType(click.ParamType[str]):
+    """The name of an API object: a DNS subdomain."""
+
+    name = "NAME"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if len(value) > _NODE_NAME_LIMIT or not _NODE_NAME.fullmatch(value):
+            self.fail(f"{value!r} is not a name; use lower case letters, digits, '-' and '.'", param, ctx)
+        return value
 
 
 class LabelType(click.ParamType[tuple[str, str]]):

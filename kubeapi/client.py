@@ -20,12 +20,13 @@ import msgspec
 from yarl import URL
 
 from kubeapi.codec import Body, ObjectList, decode_list, decode_object, decoder_for, encode_body
+from kubeapi.connector import Connector
 from kubeapi.credentials import BearerToken
 from kubeapi.errors import ApiStatusError
 from kubeapi.kubeconfig import ClientConfig
 from kubeapi.resources import Resource, ViewT
 from kubeapi.tls import build_tls_context, limit_tls_buffers
-from kubeapi.transport import build_error, mapped_errors, open_socket
+from kubeapi.transport import build_error, mapped_errors
 from kubeapi.watch_stream import LineSplitter, WatchEvent, parse_watch_event
 
 __all__ = ["Body", "Client", "ObjectList", "PatchType", "Response", "WatchEvent"]
@@ -74,15 +75,8 @@ class Client:
     async def __aenter__(self) -> Client:
         tls = build_tls_context(self._config)
         limit_tls_buffers()
-        connector = aiohttp.TCPConnector(
-            # Each watch holds a connection, so requests must never queue behind them.
-            limit=0,
-            ssl=tls if tls is not None else True,
-            keepalive_timeout=_KEEP_IDLE_CONNECTION_SECONDS,
-            socket_factory=open_socket,
-        )
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=Connector(tls=tls, keep_idle_seconds=_KEEP_IDLE_CONNECTION_SECONDS),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS
@@ -342,8 +336,8 @@ class Client:
         finally:
             # Not released to the pool: an unfinished stream would be read to its end there. Nor closed in
             # good order, which for TLS means to wait for the peer, who may be busy sending, or gone.
-            if answer.connection is not None and answer.connection.transport is not None:
-                answer.connection.transport.abort()
+            if answer.connection is not None and answer.connection.protocol is not None:
+                answer.connection.protocol.abort()
             answer.close()
 
     async def _send(

@@ -1,6 +1,6 @@
 """The client's sockets and errors: what aiohttp and the system raise, told in this package's own terms.
 
-Opens sockets, sends nothing. Called by `kubeapi.client`.
+Opens sockets, sends nothing. Called by `kubeapi.client` and its `connector`.
 """
 
 from __future__ import annotations

@@ -79,12 +79,18 @@ class StatusWriter:
     def _start(self, uid: PodUID, entry: _Entry) -> None:
         if entry.task is None and self._resolve(entry.pod) is not None:
             entry.idle.clear()
-            entry.task = asyncio.get_running_loop().create_task(self._write(entry), name=f"status of {uid}")
-            entry.task.add_done_callback(lambda _: self._finish(entry))
+            entry.task = asyncio.get_running_loop().create_task(self._run(entry), name=f"status of {uid}")
+            # Cancelled before its first step, a task runs nothing of `_run`.
+            entry.task.add_done_callback(lambda task: _finish(entry) if entry.task is task else None)
 
-    def _finish(self, entry: _Entry) -> None:
-        entry.task = None
-        entry.idle.set()
+    async def _run(self, entry: _Entry) -> None:
+        """Ends with nothing awaited between the last look at what is wanted and saying that nobody writes: a
+        status submitted in between would wait for the next one.
+        """
+        try:
+            await self._write(entry)
+        finally:
+            _finish(entry)
 
     async def _write(self, entry: _Entry) -> None:
         failures = 0
@@ -105,3 +111,8 @@ class StatusWriter:
                 )
                 await asyncio.sleep(_BACKOFF.delay(failures, self._random()))
                 failures += 1
+
+
+def _finish(entry: _Entry) -> None:
+    entry.task = None
+    entry.idle.set()

@@ -90,7 +90,12 @@ class RuntimeClient:
     async def check_answers(self, seconds: float = 5.0) -> RuntimeVersion:
         """The runtime's version; raises RuntimeUnavailable with a sentence saying what to do."""
         path = self._endpoint.removeprefix("unix://")
-        if path.startswith("/") and not Path(path).exists():  # noqa: ASYNC240 - one stat at start
+        if not self._endpoint.startswith("unix:///"):
+            raise RuntimeUnavailable(
+                f"the container runtime's endpoint {self._endpoint!r} is no socket; write it like "
+                "unix:///run/containerd/containerd.sock"
+            )
+        if not Path(path).exists():  # noqa: ASYNC240 - one stat at start
             raise RuntimeUnavailable(
                 f"no container runtime at {self._endpoint}: {path} doesn't exist; start containerd, or "
                 "name its socket with --container-runtime-endpoint"

@@ -5,6 +5,7 @@ IO: binds, serves, closes. Called by `agent.app`, which keeps them open as long 
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,8 +39,9 @@ async def listen(
             await site.start()
         except OSError as error:
             where = f"{host or '*'}:{port}"
+            why = os.strerror(error.errno) if error.errno else error  # asyncio's own text is a paragraph
             raise PortTaken(
-                f"can't listen on {where}: {error.strerror}; end what uses it or choose another port"
+                f"can't listen on {where}: {why}; end what uses it or choose another port"
             ) from error
         yield runner.addresses[0][1]
     finally:

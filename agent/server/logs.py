@@ -6,7 +6,9 @@ directory knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
 
 from aiohttp import web
 
@@ -15,6 +17,14 @@ from agent.server.log_options import BadLogOption, parse_log_options
 from agent.server.log_reader import read_log
 from kubeapi.meta import ObjectKey
 from kubeapi.pod import ContainerStatus, Pod
+
+# What is said instead of a waiting container's reason.
+_WAITS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ErrImagePull": "image can't be pulled",
+        "ImagePullBackOff": "trying and failing to pull image",
+    }
+)
 
 
 class ContainerLogs:
@@ -69,10 +79,8 @@ def explain_absence(pods: tuple[Pod, ...], key: ObjectKey, container: str, previ
         return web.Response(status=400, text=f"previous terminated {what} not found")
     status = find_status(pod, container)
     waiting = status.state.waiting if status is not None else None
-    if waiting is not None and waiting.message:
-        return web.Response(status=400, text=f"{what} is waiting to start: {waiting.message}")
     reason = waiting.reason if waiting is not None and waiting.reason else "ContainerCreating"
-    return web.Response(status=400, text=f"{what} is waiting to start: {reason}")
+    return web.Response(status=400, text=f"{what} is waiting to start: {_WAITS.get(reason, reason)}")
 
 
 def find_status(pod: Pod, container: str) -> ContainerStatus | None:

@@ -89,11 +89,15 @@ def parse_ports(query: MultiMapping[str]) -> tuple[int, ...]:
 
 def parse_stream_url(url: str) -> UpgradeTarget:
     """Where the runtime's streaming server is and what to ask it for. Raises UpgradeFailed. Pure."""
-    parts = urlsplit(url)
-    if parts.scheme != "http" or parts.hostname is None:
-        raise UpgradeFailed(f"it is to be spoken to in {parts.scheme or 'nothing'}, and only http is known")
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 80
+    except ValueError as error:
+        raise UpgradeFailed(str(error)) from error
+    if parts.scheme != "http" or not parts.hostname:
+        raise UpgradeFailed("only URLs that start with http:// and name a host are known here")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return UpgradeTarget(parts.hostname, parts.port or 80, target)
+    return UpgradeTarget(parts.hostname, port, target)
 
 
 class Streaming:
@@ -149,11 +153,14 @@ class Streaming:
             raise web.HTTPNotFound(text=str(error)) from error
         except RuntimeServiceError as error:
             raise web.HTTPInternalServerError(text=str(error)) from error
+        where = "an unreadable URL"
         try:
-            return await self._relays.answer(request, parse_stream_url(url))
+            target = parse_stream_url(url)
+            where = target.authority
+            return await self._relays.answer(request, target)
         except UpgradeFailed as error:
-            # The path of the URL is a secret of its own.
-            why = f"the runtime's streaming server at {urlsplit(url).netloc}: {error}"
+            # The URL itself opens the stream, hence is a secret.
+            why = f"the runtime's streaming server at {where}: {error}"
             _log.warning("a stream could not be relayed", extra={"path": request.path, "why": why})
             raise web.HTTPBadGateway(text=why) from error
 

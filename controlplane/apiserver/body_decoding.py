@@ -25,7 +25,7 @@ from controlplane.apiserver.patch import (
 from controlplane.apiserver.protobuf.decode import MEDIA_TYPE as PROTOBUF
 from controlplane.apiserver.protobuf.decode import decode_protobuf
 from controlplane.apiserver.request_options import FieldValidation
-from kubeapi.status import Reason, StatusCause, StatusDetails, build_failure
+from kubeapi.status import StatusCause
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -108,12 +108,11 @@ class Patch:
             else:
                 patched = apply_strategic_merge_patch(schema_name, document, self._content)
         except PatchNotApplicable as error:
-            raise _not_applicable(error) from error
+            raise _not_applicable(kind, document, error) from error
         except PatchError as error:
             raise bad_request(str(error)) from error
         if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
-            cause = StatusCause(reason="FieldValueInvalid", message="the patch leaves no object behind")
-            raise invalid(kind, document["metadata"]["name"], (cause,))
+            raise bad_request("the patch leaves no object behind")
         return patched
 
 
@@ -127,6 +126,7 @@ def decode_patch(body: bytes, content_type: str) -> Patch:
         raise bad_request(f"error decoding patch: {error}") from error
 
 
-def _not_applicable(error: PatchError) -> ApiFailure:
-    """Without an object's name in the details: kubectl would show that in place of the sentence."""
-    return ApiFailure(build_failure(Reason.INVALID, str(error), details=StatusDetails()))
+def _not_applicable(kind: Kind, document: Mapping[str, Any], error: PatchError) -> ApiFailure:
+    """As a cause: of an invalid object kubectl shows nothing but its causes."""
+    cause = StatusCause(reason="FieldValueInvalid", message=error.message, field=error.path)
+    return invalid(kind, document["metadata"]["name"], (cause,))

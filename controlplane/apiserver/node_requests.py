@@ -30,6 +30,7 @@ from controlplane.apiserver.kubelet import (
 )
 from controlplane.apiserver.registry import Registry
 from controlplane.apiserver.request_path import ResourceRequest
+from kubeapi.connector import Connector
 from kubeapi.upgrade.backend import UpgradeTarget
 from kubeapi.upgrade.messages import UpgradeFailed
 from kubeapi.upgrade.relay import UpgradeRelays
@@ -37,6 +38,7 @@ from kubeapi.upgrade.relay import UpgradeRelays
 logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS: Final = 10.0
+_KEEP_IDLE_CONNECTION_SECONDS: Final = 15.0
 _REFUSAL_BYTES: Final = 2048
 
 
@@ -52,7 +54,7 @@ class NodeRequests:
 
     async def __aenter__(self) -> NodeRequests:
         timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS)
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls if self._tls is not None else True)
+        connector = Connector(tls=self._tls, keep_idle_seconds=_KEEP_IDLE_CONNECTION_SECONDS)
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
         )

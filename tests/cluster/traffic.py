@@ -7,13 +7,14 @@ thread of the test. `Network` is where to make them: a node's namespace, or a po
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from lab.demo.requests import read_answer
 from lab.namespaces import call_in_netns
 
 ASK_SECONDS: Final = 3.0
+WAIT_SECONDS: Final = 30.0
 _PAUSE_SECONDS: Final = 0.01
 _DATAGRAM_BYTES: Final = 2048
 _DATAGRAMS: Final = 6
@@ -160,34 +162,36 @@ def _serve_udp(listener: socket.socket, name: str) -> None:
 
 # --- endless requests ---------------------------------------------------------------------------------------
 
+Ask = Callable[[], str]
+
 
 @dataclass(slots=True)
 class Stream:
-    """What became of one URL's requests so far."""
+    """What became of one endless row of requests so far."""
 
-    url: str
+    name: str
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     @property
-    def count(self) -> int:
-        return self.answers.total()
+    def asked(self) -> int:
+        return self.answers.total() + len(self.failures)
 
 
 @contextmanager
-def request_streams(*targets: tuple[Path, str]) -> Iterator[tuple[Stream, ...]]:
-    """GETs to each URL from its namespace while the block runs, which is entered once all answer."""
+def request_streams(asks: Mapping[str, Ask]) -> Iterator[tuple[Stream, ...]]:
+    """Asks again and again, each on a new connection, while the block runs, which begins once all answer."""
     ended = threading.Event()
-    streams = tuple(Stream(url) for _, url in targets)
-    first = [threading.Event() for _ in targets]
+    streams = tuple(map(Stream, asks))
+    answered = tuple(threading.Event() for _ in asks)
     threads = [
-        threading.Thread(target=call_in_netns, args=(netns, _build_loop(stream, ended, begun)))
-        for (netns, _), stream, begun in zip(targets, streams, first, strict=True)
+        threading.Thread(target=_ask_endlessly, args=(ask, stream, ended, first), name=stream.name)
+        for ask, stream, first in zip(asks.values(), streams, answered, strict=True)
     ]
     for thread in threads:
         thread.start()
     try:
-        assert all(begun.wait(ASK_SECONDS * 2) for begun in first), f"not all answer: {streams}"
+        assert all(first.wait(ASK_SECONDS * 2) for first in answered), f"not all answer: {streams}"
         yield streams
     finally:
         ended.set()
@@ -195,14 +199,20 @@ def request_streams(*targets: tuple[Path, str]) -> Iterator[tuple[Stream, ...]]:
             thread.join()
 
 
-def _build_loop(stream: Stream, ended: threading.Event, begun: threading.Event) -> Callable[[], None]:
-    def run() -> None:
-        while not ended.wait(_PAUSE_SECONDS):
-            asked_at = time.monotonic()
-            try:
-                stream.answers[read_answer(stream.url)] += 1
-                begun.set()
-            except (OSError, http.client.HTTPException) as error:
-                stream.failures.append(f"after {time.monotonic() - asked_at:.2f} s: {error!r}")
+def _ask_endlessly(ask: Ask, stream: Stream, ended: threading.Event, answered: threading.Event) -> None:
+    while not ended.wait(_PAUSE_SECONDS):
+        asked_at = time.monotonic()
+        try:
+            stream.answers[ask()] += 1
+            answered.set()
+        except (OSError, Refused, http.client.HTTPException) as error:
+            stream.failures.append(f"after {time.monotonic() - asked_at:.2f} s: {error!r}")
 
-    return run
+
+async def wait_for_requests(streams: Iterable[Stream], count: int) -> None:
+    """Until each has asked that many times more: whoever answers works, whatever is dead meanwhile."""
+    goals = [(stream, stream.asked + count) for stream in streams]
+    deadline = time.monotonic() + WAIT_SECONDS
+    while any(stream.asked < goal for stream, goal in goals):
+        assert time.monotonic() < deadline, f"requests hang: {goals}"
+        await asyncio.sleep(_PAUSE_SECONDS)

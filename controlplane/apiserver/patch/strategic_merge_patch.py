@@ -109,7 +109,9 @@ def _merge_field(merged: Document, patch: Document, name: str, type_name: str, p
     if order:
         require_order(given, order, strategy.merge_key, path)
     after = _merge_list(before, given, field_type, strategy.merge_key, path)
-    merged[name] = order_elements(after, before, order, strategy.merge_key, path) if order else after
+    # Without the directive the patch's own order counts: what it brings comes before what it doesn't name.
+    wanted = order or [item for item in given if not (isinstance(item, dict) and _PATCH in item)]
+    merged[name] = order_elements(after, before, wanted, strategy.merge_key, path) if wanted else after
 
 
 def _field_type(type_name: str, field_name: str) -> FieldType | None:

@@ -82,7 +82,7 @@ def test_three_kinds_of_patch(console: Console) -> None:
     assert [each["name"] for each in spec["template"]["spec"]["containers"]] == ["side", "main"]
     assert (spec["minReadySeconds"], spec["progressDeadlineSeconds"], spec["replicas"]) == (1, 600, 0)
     again = console.refusal(f"patch deployment good --type=json -p '{json.dumps(operations)}'")
-    assert "the value to be tested differs (at /spec/replicas)" in again
+    assert "/spec/replicas: the value to be tested differs" in again
 
 
 def test_edit_opens_an_editor_on_the_object(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_a_command_that_is_not_there_is_named(standing_shell: Console) -> None:
 
 def test_a_shell_on_a_terminal(standing_shell: Console) -> None:
     """The prompt, an echo of what is typed, the window's size and its changes, interrupts, the exit code."""
-    line = "exec -it shell -c main -- env PS1='$ ' sh"
+    line = "exec -it shell -c main -- env PS1='$ ' bash --noprofile --norc --noediting"
     with standing_shell.start_on_terminal(line, rows=40, columns=100) as terminal:
         terminal.read_until(PROMPT)
         terminal.write("stty size; tty\n")

@@ -41,7 +41,7 @@ def test_draining_asks_before_it_evicts_what_nobody_would_restart(console: Conso
     assert f"{console.namespace}/single" in refused
     assert "use --force to override" in refused
 
-    assert f"evicting pod {console.namespace}/single" in console.run(f"{chosen} --force")
+    assert f"node/{node} " in console.run(f"{chosen} --force")
     assert console.run("get pods -o name") == ""
 
 

@@ -86,7 +86,7 @@ def test_a_bad_manifest_is_refused_in_one_sentence(console: Console, case: str) 
 
     for command in ("apply -f -", "create --validate=false -f -"):
         said = console.refusal(command, stdin=manifest)
-        assert words in said
+        assert words.lower() in said.lower()
         assert "nternal error" not in said
         assert "unknown reason" not in said
     assert console.run("get pods,deployments,services -o name") == ""
@@ -140,9 +140,9 @@ def test_a_bad_question_is_answered_in_one_sentence(console: Console, line: str,
     ("kind", "patch", "words"),
     [
         ("merge", '{"data": {"a": 1}}', "data[a]: Invalid value: 1: must be of type string"),
-        ("merge", "[]", "must be an object"),
+        ("merge", "[]", "the patch leaves no object behind"),
         ("strategic", '{"metadata": {"name": "other"}}', "does not match"),
-        ("json", '[{"op": "replace", "path": "/data/b", "value": "c"}]', "there (at /data/b)"),
+        ("json", '[{"op": "replace", "path": "/data/b", "value": "c"}]', "the document has nothing there"),
         ("json", '[{"op": "shuffle", "path": "/data"}]', "shuffle"),
         ("json", "{}", "must be a list of operations"),
     ],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from kubeapi.client import PatchType
-from kubeapi.core import ConfigMap, Secret
-from kubeapi.resources import CONFIG_MAPS, PODS, SECRETS, Resource
+from kubeapi.resources import CONFIG_MAPS, PODS, SECRETS
 from tests.cluster.scene import Document, Scene, build_pod, build_shell, is_in_phase, is_ready, is_waiting
 
 SEEN_SECONDS = 2.0
@@ -91,38 +91,40 @@ async def test_configuration_arrives_as_variables_and_as_files(scene: Scene) -> 
     assert said.splitlines() == ["hunter2 red on n1 9", "redhunter2", "400", "644", "1"]
 
 
+async def paint_config_map(scene: Scene, color: str) -> None:
+    change = {"data": {"color": color}}
+    await scene.client.patch(CONFIG_MAPS, change, "settings", scene.namespace, patch_type=PatchType.MERGE)
+
+
+async def paint_secret(scene: Scene, color: str) -> None:
+    change = {"stringData": {"color": color}}
+    await scene.client.patch(SECRETS, change, "keys", scene.namespace, patch_type=PatchType.MERGE)
+
+
 @pytest.mark.parametrize(
-    ("resource", "name", "change"),
+    ("source", "paint"),
     [
-        (CONFIG_MAPS, "settings", {"data": {"color": "blue"}}),
-        (SECRETS, "keys", {"stringData": {"color": "blue"}}),
+        ({"configMap": {"name": "settings"}}, paint_config_map),
+        ({"secret": {"secretName": "keys"}}, paint_secret),
     ],
     ids=["ConfigMap", "Secret"],
 )
 async def test_an_edited_object_is_seen_in_the_pod_soon(
-    scene: Scene, resource: Resource[ConfigMap] | Resource[Secret], name: str, change: Document
+    scene: Scene, source: Document, paint: Callable[[Scene, str], Awaitable[None]]
 ) -> None:
     await create_configuration(scene)
-    source = {"configMap": {"name": name}} if resource is CONFIG_MAPS else {"secret": {"secretName": name}}
-    watcher = "until grep -q blue /given/color 2>/dev/null; do sleep 0.02; done"
+    mount = [{"name": "given", "mountPath": "/given"}]
     await scene.start_pod(
-        build_pod(
-            "watching",
-            build_shell(
-                f"{watcher}; touch /tmp/seen; exec sleep 86400",
-                volumeMounts=[{"name": "given", "mountPath": "/given"}],
-                readinessProbe={"exec": {"command": ["true"]}},
-            ),
-            volumes=[{"name": "given", **source}],
-        )
+        build_pod("watching", build_shell(volumeMounts=mount), volumes=[{"name": "given", **source}])
     )
+    watcher = "until grep -q blue /given/color 2>/dev/null; do sleep 0.02; done"
     watching = asyncio.create_task(scene.run_in_pod("watching", "sh", "-c", watcher))
 
-    await scene.client.patch(resource, change, name, scene.namespace, patch_type=PatchType.MERGE)
-    changed_at = time.monotonic()
+    await paint(scene, "blue")
+    painted_at = time.monotonic()
     await watching
 
-    assert time.monotonic() - changed_at < SEEN_SECONDS
+    assert time.monotonic() - painted_at < SEEN_SECONDS
 
 
 async def test_a_container_waits_for_the_configuration_that_it_names(scene: Scene) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -46,6 +47,26 @@ def start_pod(core: client.CoreV1Api, namespace: str, document: dict[str, Any]) 
     )
 
 
+@contextmanager
+def executing(core: client.CoreV1Api, namespace: str, pod: str, *command: str) -> Iterator[Any]:
+    """The command's WebSocket, which the client itself would leave open."""
+    connection = stream(
+        core.connect_get_namespaced_pod_exec,
+        pod,
+        namespace,
+        command=list(command),
+        stdin=True,
+        stdout=True,
+        stderr=True,
+        tty=False,
+        _preload_content=False,
+    )
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
 def test_objects_are_made_read_changed_and_deleted(core: client.CoreV1Api, namespace: str) -> None:
     made = core.create_namespaced_config_map(
         namespace, client.V1ConfigMap(metadata=client.V1ObjectMeta(name="settings"), data={"a": "b"})
@@ -60,7 +81,7 @@ def test_objects_are_made_read_changed_and_deleted(core: client.CoreV1Api, names
 
     names = [each.metadata.name for each in core.list_namespaced_config_map(namespace).items]
     assert "settings" in names
-    assert core.delete_namespaced_config_map("settings", namespace).status == "Success"
+    assert core.delete_namespaced_config_map("settings", namespace)["status"] == "Success"
     with pytest.raises(ApiException) as gone:
         core.read_namespaced_config_map("settings", namespace)
     assert (gone.value.status, gone.value.reason) == (404, "Not Found")
@@ -166,25 +187,13 @@ def test_secrets_are_base64_and_plain_text_is_taken_in(core: client.CoreV1Api, n
 
 def test_commands_run_in_a_pod(core: client.CoreV1Api, namespace: str) -> None:
     start_pod(core, namespace, build_pod("shell", "sleep", "86400"))
-    connection = stream(
-        core.connect_get_namespaced_pod_exec,
-        "shell",
-        namespace,
-        command=["sh", "-c", "read word; echo out $word; echo err >&2; exit 3"],
-        stdin=True,
-        stdout=True,
-        stderr=True,
-        tty=False,
-        _preload_content=False,
-    )
-    try:
+    script = "read word; echo out $word; echo err >&2; exit 3"
+    with executing(core, namespace, "shell", "sh", "-c", script) as connection:
         connection.write_stdin("this\n")
         connection.run_forever(timeout=SECONDS)
         assert connection.read_stdout() == "out this\n"
         assert connection.read_stderr() == "err\n"
         assert connection.returncode == 3
-    finally:
-        connection.close()
 
 
 def test_logs_are_read_and_followed_to_their_end(core: client.CoreV1Api, namespace: str) -> None:
@@ -196,24 +205,12 @@ def test_logs_are_read_and_followed_to_their_end(core: client.CoreV1Api, namespa
     for line in watcher.stream(core.read_namespaced_pod_log, "talker", namespace):
         lines.append(line)
         if line == "first":
-            run_quietly(core, namespace, "talker", "touch", "/go")
+            with executing(core, namespace, "talker", "touch", "/go") as connection:
+                connection.run_forever(timeout=SECONDS)
+                assert connection.returncode == 0
 
     assert lines == ["first", "last"]
     assert core.read_namespaced_pod_log("talker", namespace, tail_lines=1) == "last\n"
-
-
-def run_quietly(core: client.CoreV1Api, namespace: str, pod: str, *command: str) -> None:
-    said = stream(
-        core.connect_get_namespaced_pod_exec,
-        pod,
-        namespace,
-        command=list(command),
-        stdin=False,
-        stdout=True,
-        stderr=True,
-        tty=False,
-    )
-    assert said == ""
 
 
 def test_a_pod_is_deleted_with_grace(core: client.CoreV1Api, namespace: str) -> None:

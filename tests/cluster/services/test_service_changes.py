@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -19,13 +20,23 @@ from tests.cluster.scene import (
     build_shell,
     is_ready,
     is_terminating,
+    new_scene,
 )
 from tests.cluster.services.conftest import ASK, ECHO_PORT, SERVICE_PORT, Stage, build_echo_ports
-from tests.cluster.traffic import Answer, Refused, ask_tcp, ask_udp, echo_server
+from tests.cluster.traffic import (
+    Answer,
+    Refused,
+    ask_tcp,
+    ask_udp,
+    echo_server,
+    request_streams,
+    wait_for_requests,
+)
 
 FOLLOWS_SECONDS = 2.0
 HOST_PORT = 8099
 CLIENT_PORT = 5555
+ASKERS = ("c", "n1", "n2")
 
 SWITCH = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
 
@@ -37,7 +48,7 @@ def build_switched_pod(name: str, node: str) -> Document:
 
 
 async def become(ask: Callable[[], Answer], is_wanted: Callable[[str], bool]) -> None:
-    """Asks until the answer is as wanted: a server's name, empty for a refusal; AssertionError if not soon."""
+    """Asks until the answer is as wanted: a server's name, empty for a refusal; AssertionError if not."""
     deadline = time.monotonic() + FOLLOWS_SECONDS
     while True:
         answer = await asyncio.to_thread(read_server, ask)
@@ -144,6 +155,32 @@ async def test_a_deleted_service_answers_no_more(stage: Stage, scene: Scene) -> 
     again = await scene.create(SERVICES, document)
 
     assert again.metadata.uid != service.metadata.uid
+
+
+async def test_a_restarted_agent_finds_its_rules_and_no_request_fails(stage: Stage) -> None:
+    def ask(asker: str, address: str, port: int) -> str:
+        return ask_tcp(stage.netns[asker], address, port).server
+
+    cluster_ip, node_port = stage.cluster_ip("both"), stage.node_port("both")
+    asks = {f"{asker} to the cluster IP": partial(ask, asker, cluster_ip, SERVICE_PORT) for asker in ASKERS}
+    asks |= {f"{asker} to the node port": partial(ask, asker, stage.ip("n1"), node_port) for asker in ASKERS}
+    before = read_rules(stage)
+
+    with request_streams(asks) as streams:
+        await asyncio.to_thread(stage.cluster.kill_node, "n1")
+        await wait_for_requests(streams, 10)
+        await asyncio.to_thread(stage.cluster.restart_node, "n1")
+        async with new_scene(stage.cluster, "after") as scene:
+            await scene.start_pod(build_pod("started", node="n1"))
+        await wait_for_requests(streams, 10)
+
+    assert [stream.failures for stream in streams] == [[]] * len(streams)
+    assert read_rules(stage) == before != ""
+
+
+def read_rules(stage: Stage) -> str:
+    """Of both backends, without counters."""
+    return stage.cluster.exec("n1", ["nft", "--stateless", "list", "ruleset"]).stdout
 
 
 @pytest.mark.parametrize("protocol", list(ASK))

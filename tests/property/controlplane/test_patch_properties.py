@@ -57,7 +57,11 @@ def test_strategic_merge_is_a_union_by_key(old: list[Any], new: list[Any]) -> No
     images = {item["name"]: item["image"] for item in merged}
     assert images == {item["name"]: item["image"] for item in (*old, *new)}
     assert len(merged) == len(images)
-    assert [item["name"] for item in merged][: len(old)] == [item["name"] for item in old]
+    brought = {item["name"] for item in new}
+    assert [item for item in merged if item["name"] in brought] == new
+    assert [item for item in merged if item["name"] not in brought] == [
+        item for item in old if item["name"] not in brought
+    ]
     assert apply_strategic_merge_patch("Pod", pod(merged), pod(new)) == pod(merged)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 
+import click
 import pytest
 
 from cli import failures
 from cli.failures import exit_on_failure, find_expected
+from cli.main import main
 from kubeapi.errors import KubeAPIError
 
 
@@ -18,6 +20,30 @@ def test_an_expected_error_is_one_line_on_standard_error(capsys: pytest.CaptureF
     assert capsys.readouterr().err == (
         "berth: cannot read the kubeconfig x: No such file or directory; name another\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["agent", "--magic"], "berth: No such option '--magic'; see `berth agent --help`\n"),
+        (["lab", "kill"], "berth: Missing argument 'NODE|server'; see `berth lab kill --help`\n"),
+    ],
+)
+def test_misuse_is_one_line_too(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["berth", *arguments])
+    with pytest.raises(SystemExit) as ending:
+        main()
+    assert ending.value.code == 2
+    assert capsys.readouterr().err == line
+
+
+def test_an_interrupted_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending, exit_on_failure():
+        raise click.Abort
+    assert ending.value.code == 1
+    assert capsys.readouterr().err == "berth: interrupted\n"
 
 
 def test_an_unexpected_error_passes() -> None:

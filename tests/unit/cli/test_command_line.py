@@ -39,6 +39,8 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
         (("agent", "--node-name", "n1", "--proxy-mode", "magic"), "'magic' is not one of 'auto', 'nftables'"),
         (("agent", "--node-name", "n1", "--node-ip", "300.1.1.1"), "'300.1.1.1' is not an IP address"),
         (("agent", "--node-name", "n1", "--node-label", "x"), "'x' is not a label; write KEY=VALUE"),
+        (("agent", "--node-name", "N_1"), "'N_1' is not a name; use lower case letters"),
+        (("agent", "--node-name", "n1", "--cluster-cidr", "10.1.0.1/16"), "has host bits set"),
         (("server",), "--data-dir is missing"),
         (("server", "--data-dir", "x", "--secure-port", "70000"), "70000 is not in the range"),
         (("server", "--data-dir", "x", "--components", "apiserver,magic"), "names an unknown component"),

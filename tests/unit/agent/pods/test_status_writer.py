@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
+import pytest
 import pytest_asyncio
 
 from agent.pods.status_writer import StatusWriter
@@ -125,3 +126,18 @@ async def test_a_forgotten_pod_writes_no_more(desk: Desk) -> None:
     await asyncio.sleep(0)
     await desk.writer.flush(POD.uid)
     assert desk.api.patches == []
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_no_moment_of_a_write_s_end_loses_the_next_status(desk: Desk, steps: int) -> None:
+    desk.api.gate.clear()
+    desk.writer.submit(POD, PodStatus(phase="Pending"))
+    await asyncio.sleep(0)
+    desk.api.gate.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    desk.writer.submit(POD, PodStatus(phase="Running"))
+
+    await desk.writer.flush(POD.uid)
+    assert desk.phases()[-1] == "Running"

@@ -250,7 +250,7 @@ async def test_logs_of_a_container_that_waits(
     waiting = ContainerState(waiting=ContainerStateWaiting(reason="ImagePullBackOff", message="Back-off"))
     directory.pod = pod(status={"container_statuses": (ContainerStatus(name="web", state=waiting),)})
     directory.handle = replace(directory.handle, log_path=tmp_path / "absent.log")
-    expected = 'container "web" in pod "web-1" is waiting to start: Back-off'
+    expected = 'container "web" in pod "web-1" is waiting to start: trying and failing to pull image'
     assert await _get(url + "/containerLogs/default/web-1/web", admin) == (400, expected)
 
 

@@ -294,6 +294,11 @@ def test_refusals_before_any_node_is_asked(tmp_path: Path) -> None:
         unreachable = await api.get(f"{PODS}/two/log?container=main")
         assert unreachable.status == 500
         assert "error dialing node at 127.0.0.1:1" in unreachable.message
+        target = f"{PODS}/two/exec?container=main&command=x&stdout=1"
+        head, (reader, writer) = await open_stream(api, "POST", target, "SPDY/3.1")
+        assert head.startswith(b"HTTP/1.1 500 ")
+        assert b"error dialing node at 127.0.0.1:1: " in await reader.readuntil(b"code")
+        writer.close()
         plain = await api.call("POST", f"{PODS}/two/exec?container=main&command=x&stdout=1")
         assert (plain.status, plain.message) == (400, "Upgrade request required")
         head, (_, writer) = await open_stream(

@@ -26,11 +26,11 @@ MERGES: list[tuple[str, str, Any, Any, Any]] = [
         pod(containers=[WEB, {"name": "log", "image": "log:2"}]),
     ),
     (
-        "a new container comes last",
+        "a new container comes before those that the patch doesn't name",
         "Pod",
         pod(containers=[WEB]),
         pod(containers=[LOG]),
-        pod(containers=[WEB, LOG]),
+        pod(containers=[LOG, WEB]),
     ),
     (
         "a variable by its name, below a container",
@@ -133,7 +133,7 @@ MERGES: list[tuple[str, str, Any, Any, Any]] = [
         "Pod",
         {"metadata": {"finalizers": ["a/b", "c/d"]}},
         {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a/b"], "finalizers": ["e/f"]}},
-        {"metadata": {"finalizers": ["c/d", "e/f"]}},
+        {"metadata": {"finalizers": ["e/f", "c/d"]}},
     ),
     (
         "$retainKeys clears what it doesn't name",

@@ -186,7 +186,7 @@ async def test_bytes_before_the_101_reach_the_backend(ends: Ends) -> None:
 
 @pytest.mark.parametrize("slow", ["client", "backend"])
 async def test_a_slow_reader_makes_the_other_side_wait(ends: Ends, slow: str) -> None:
-    content = os.urandom(4 * _SIZE)
+    content = os.urandom(2 * _SIZE)
     sent = 0
     may_read, arrived = asyncio.Event(), asyncio.Event()
     read: list[bytes] = []
@@ -216,7 +216,7 @@ async def test_a_slow_reader_makes_the_other_side_wait(ends: Ends, slow: str) ->
             before = -1
             while sent != before:
                 before = sent
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.1)
             assert sent < len(content) // 2
             may_read.set()
             await arrived.wait()
