@@ -74,8 +74,8 @@ async def run_agent(settings: AgentSettings) -> None:
 def _require_root() -> None:
     if os.geteuid() != 0:
         raise AgentError(
-            "the agent needs root, for mounts, network namespaces and packet rules; start it with sudo, or as "
-            "a system service"
+            "the agent needs root, for mounts, network namespaces and packet rules; start it with sudo, or "
+            "as a system service"
         )
 
 

@@ -1,10 +1,12 @@
-"""Agents and servers that can't start say why in one line and end; what can get better is waited for instead."""
+"""Agents and servers that can't start say why in one line and end; what can get better is waited for."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from lab.cluster import Cluster
 from lab.control_plane import ControlPlane
 from lab.namespaces import create_netns, remove_netns
+from lab.runtime_node import RuntimeNode
 from tests.cluster.scene import build_pod, is_ready, new_scene
 
 END_SECONDS = 20
@@ -29,19 +32,14 @@ class Bench:
     directory: Path
     cluster: Cluster
 
-    def run(self, *argv: str, netns: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, netns: Path | None = None, as_nobody: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """A `berth` command that is expected to end."""
+        where = ("nsenter", f"--net={netns or self.netns}", "--")
+        whoever = NOBODY if as_nobody else ()
         return subprocess.run(
-            [
-                "nsenter",
-                f"--net={netns or self.netns}",
-                "--",
-                *(part for part in argv if argv[0] == NOBODY[0] and part in NOBODY),
-                sys.executable,
-                "-m",
-                "cli.main",
-                *(part for part in argv if part not in NOBODY),
-            ],
+            [*where, *whoever, sys.executable, "-m", "cli.main", *arguments],
             cwd=CHECKOUT,
             capture_output=True,
             text=True,
@@ -123,7 +121,7 @@ def test_an_agent_whose_kubeconfig_says_nothing(bench: Bench, text: str) -> None
 
 
 def test_an_agent_without_root(bench: Bench) -> None:
-    assert_refused(bench.run(*NOBODY, *bench.agent()), 1, "needs root", "sudo")
+    assert_refused(bench.run(*bench.agent(), as_nobody=True), 1, "needs root", "sudo")
 
 
 def test_an_agent_whose_ports_are_taken(bench: Bench) -> None:
@@ -184,22 +182,37 @@ def test_a_server_whose_database_is_no_database(bench: Bench) -> None:
 
 
 def test_a_server_that_may_not_write(bench: Bench) -> None:
-    assert_refused(bench.run(*NOBODY, *bench.server(data_dir="/var/lib/nobody-s")), 1, "/var/lib/nobody-s")
+    assert_refused(
+        bench.run(*bench.server(data_dir="/var/lib/nobody-s"), as_nobody=True), 1, "/var/lib/nobody-s"
+    )
 
 
 async def test_an_agent_waits_for_a_server_that_is_dead(cluster: Cluster) -> None:
-    """And static pods, and those that it remembers, don't wait for it."""
+    """Pods that it remembers, and static pods, don't wait for it."""
     node = cluster.node("n1")
+    manifest = node.paths.static_pod_directory / "alone.json"
     async with new_scene(cluster, "alone") as scene:
         before = await scene.start_pod(build_pod("remembered"))
         await asyncio.to_thread(cluster.kill_node, "n1")
         await asyncio.to_thread(cluster.kill_server)
+        manifest.write_text(json.dumps({"apiVersion": "v1", "kind": "Pod", **build_pod("static")}))
         try:
             await asyncio.to_thread(cluster.restart_node, "n1")
+            await wait_for_container(node, "static-n1")
             assert (await scene.find_netns(before)).exists()
         finally:
+            manifest.unlink()
             await asyncio.to_thread(cluster.restart_server)
         await scene.start_pod(build_pod("newcomer"))
         after = await scene.wait_for_pod("remembered", is_ready)
 
     assert after.status.container_statuses == before.status.container_statuses
+
+
+async def wait_for_container(node: RuntimeNode, pod: str) -> None:
+    """Until the runtime has an app container of that pod."""
+    filters = f'labels."io.kubernetes.pod.name"=={pod},labels."io.kubernetes.container.name"==main'
+    deadline = time.monotonic() + END_SECONDS
+    while not (await asyncio.to_thread(node.run, ["ctr", "containers", "ls", "-q", filters])).stdout:
+        assert time.monotonic() < deadline, f"{pod} has no container"
+        await asyncio.sleep(0.1)

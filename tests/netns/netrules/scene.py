@@ -16,8 +16,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, TypeVar
 
+from lab.namespaces import write_sysctl
 from netrules.model import Family, Protocol
 from tests.contract.rules.packet_cases import SCENES, Scene
 
@@ -44,6 +46,21 @@ def run_in_namespace(name: str, work: Callable[[], T]) -> T:
 def run_async_in_namespace(name: str, work: Callable[[], Coroutine[None, None, T]]) -> T:
     """The result of a coroutine run in an event loop of the namespace's own."""
     return run_in_namespace(name, lambda: asyncio.run(work()))
+
+
+NETNS = Path("/run/netns")
+
+_FORWARDING = (
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+)
+# The kernel answers each peer with few ICMP errors per second; the cases want every one of theirs.
+_UNLIMITED_ICMP = (
+    ("net/ipv4/icmp_ratelimit", "0"),
+    ("net/ipv6/icmp/ratelimit", "0"),
+    ("net/ipv4/icmp_msgs_per_sec", "100000"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +174,7 @@ def open_lab(prefix: str) -> Iterator[Lab]:
         for name in namespaces:
             _ip("netns", "add", name)
             # Nobody else is on these links: addresses need no second of probing before they are used.
-            _enter(name, "sysctl", "-q", "net.ipv6.conf.default.accept_dad=0")
+            write_sysctl(NETNS / name, "net/ipv6/conf/default/accept_dad", "0")
         _build_links(lab)
         for scene in SCENES.values():
             _build_addresses(lab, scene)
@@ -192,14 +209,8 @@ def _build_links(lab: Lab) -> None:
             lab.run_command("node", "bridge", "link", "set", "dev", port, "hairpin", "on")
     for link in ("berth0", "lo"):
         _ip("-n", node, "link", "set", link, "up")
-    settings = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.rp_filter=0")
-    # The kernel answers each peer with few ICMP errors per second; the cases want every one of theirs.
-    unlimited = (
-        "net.ipv4.icmp_ratelimit=0",
-        "net.ipv6.icmp.ratelimit=0",
-        "net.ipv4.icmp_msgs_per_sec=100000",
-    )
-    lab.run_command("node", "sysctl", "-q", *settings, *unlimited)
+    for name, value in (*_FORWARDING, *_UNLIMITED_ICMP):
+        write_sysctl(NETNS / node, name, value)
 
 
 def _build_addresses(lab: Lab, scene: Scene) -> None:
