@@ -48,6 +48,13 @@ def web(console: Console) -> Console:
 
 
 @pytest.fixture(scope="module")
+def standing_empty(kubectl: Kubectl) -> Iterator[Console]:
+    """An empty namespace for all tests of a file, which leave nothing in it."""
+    with console_in_namespace(kubectl, f"empty-{secrets.token_hex(3)}") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
 def standing_web(kubectl: Kubectl) -> Iterator[Console]:
     """As `web`, for all tests of a file: to be looked at only."""
     with console_in_namespace(kubectl, f"standing-{secrets.token_hex(3)}") as opened:

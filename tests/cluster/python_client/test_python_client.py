@@ -49,7 +49,7 @@ def start_pod(core: client.CoreV1Api, namespace: str, document: dict[str, Any]) 
 
 @contextmanager
 def executing(core: client.CoreV1Api, namespace: str, pod: str, *command: str) -> Iterator[Any]:
-    """The command's WebSocket, which the client itself would leave open."""
+    """The command's WebSocket; when the server ends it, the client itself leaves the socket open."""
     connection = stream(
         core.connect_get_namespaced_pod_exec,
         pod,
@@ -65,6 +65,7 @@ def executing(core: client.CoreV1Api, namespace: str, pod: str, *command: str) -
         yield connection
     finally:
         connection.close()
+        connection.sock.shutdown()
 
 
 def test_objects_are_made_read_changed_and_deleted(core: client.CoreV1Api, namespace: str) -> None:
@@ -131,7 +132,7 @@ def test_a_watch_sees_every_change_in_order(core: client.CoreV1Api, namespace: s
     assert seen == [("ADDED", None), ("MODIFIED", "1"), ("MODIFIED", "2"), ("DELETED", "2")]
 
 
-def test_a_watch_from_forgotten_times_is_gone(core: client.CoreV1Api, namespace: str) -> None:
+def test_a_version_that_is_not_yet_is_refused(core: client.CoreV1Api, namespace: str) -> None:
     with pytest.raises(ApiException) as refused:
         core.list_namespaced_config_map(
             namespace, resource_version="999999999", resource_version_match="Exact", limit=1
