@@ -40,10 +40,8 @@ class AgentSettings:
     healthz_port: int = 10248
     pod_logs_dir: Path = Path("/var/log/pods")
     cni_conf_dir: Path = Path("/etc/cni/net.d")
-    cni_bin_dir: Path = Path("/usr/lib/cni")
     cni_state_dir: Path = Path("/var/lib/cni")
     cgroup_root: str = "/"  # pods live below <cgroup_root>/kubepods in every hierarchy
     max_pods: int = 110
     resolv_conf: Path = Path("/etc/resolv.conf")
-    sandbox_image: str = ""  # empty: the runtime's own choice
     node_labels: tuple[tuple[str, str], ...] = ()

@@ -69,15 +69,11 @@ from cli.parameters import DIRECTORY, FILE, PORT, AddressType, LabelType, Networ
     "--cni-conf-dir", type=DIRECTORY, default=Path("/etc/cni/net.d"), help="The runtime's CNI configuration."
 )
 @click.option(
-    "--cni-bin-dir", type=DIRECTORY, default=Path("/usr/lib/cni"), help="The runtime's CNI plugins."
-)
-@click.option(
     "--cni-state-dir", type=DIRECTORY, default=Path("/var/lib/cni"), help="Where host-local keeps leases."
 )
 @click.option("--cgroup-root", default="/", help="The cgroup below which pods live.")
 @click.option("--max-pods", type=click.IntRange(1), default=110, help="How many pods this node takes.")
 @click.option("--resolv-conf", type=FILE, default=Path("/etc/resolv.conf"), help="The node's resolvers.")
-@click.option("--sandbox-image", default="", help="The pause image; by default the runtime's own.")
 @click.option(
     "--node-label", "node_labels", type=LabelType(), multiple=True, help="A label for the Node object."
 )

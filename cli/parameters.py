@@ -6,6 +6,7 @@ import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -39,6 +40,18 @@ class NetworkType(click.ParamType[str]):
             self.fail(f"{value!r} is not a network ({error}); write one such as 10.244.0.0/16", param, ctx)
 
 
+class ServerURLType(click.ParamType[str]):
+    """Where an API server is: https, a host, and nothing behind the port."""
+
+    name = "URL"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        parts = urlsplit(value)
+        if parts.scheme != "https" or not parts.hostname or parts.path.strip("/"):
+            self.fail(f"{value!r} is no server; write one such as https://192.168.56.10:6443", param, ctx)
+        return value
+
+
 _NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NODE_NAME_LIMIT: Final = 253
 
@@ -64,7 +77,7 @@ class LabelType(click.ParamType[tuple[str, str]]):
     ) -> tuple[str, str]:
         if isinstance(value, tuple):
             return value
-        key, equals, text = value.partition("=")
+        key, equals, text = str(value).partition("=")
         if not key or not equals:
             self.fail(f"{value!r} is not a label; write KEY=VALUE", param, ctx)
         return key, text

@@ -8,7 +8,7 @@ import click
 
 from cli.configuration import configuration_option
 from cli.logs import LOG_LEVEL, start_logging
-from cli.parameters import DIRECTORY, PORT, AddressType
+from cli.parameters import DIRECTORY, PORT, AddressType, NodeNameType, ServerURLType
 from controlplane.settings import Component, ServerSettings
 
 data_dir_option = click.option(
@@ -93,10 +93,10 @@ def server(ctx: click.Context, /, log_level: str, data_dir: Path | None, **setti
     "--server https://192.168.56.10:6443 > n1.kubeconfig"
 )
 @data_dir_option
-@click.option("--node", metavar="NAME", help="Issue a node's credentials.")
+@click.option("--node", type=NodeNameType(), help="Issue a node's credentials.")
 @click.option("--admin", is_flag=True, help="Use the administrator's credentials.")
 @click.option(
-    "--server", "server_url", required=True, metavar="URL", help="How the holder reaches the server."
+    "--server", "server_url", type=ServerURLType(), required=True, help="How the holder reaches the server."
 )
 def kubeconfig(data_dir: Path, node: str | None, admin: bool, server_url: str) -> None:
     """Print a kubeconfig with credentials signed by this server's authority."""

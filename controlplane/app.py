@@ -75,12 +75,14 @@ async def run_until(settings: ServerSettings, stop: asyncio.Event) -> None:
     """Run the server until `stop` is set."""
     _check_settings(settings)
     advertise = choose_advertise_address(settings.advertise_address, settings.bind_address)
-    paths = _prepare_directory(settings, advertise)
     async with AsyncExitStack() as stack:
         sockets = _open_sockets(settings)
         for each in sockets:
             stack.callback(each.close)
+        _make_directory(settings.data_dir)
+        # Before anything else there is written: opening takes the lock that keeps a second server out.
         storage = await stack.enter_async_context(_open_storage(settings.data_dir))
+        paths = _prepare_certificates(settings, advertise)
         options = _build_options(settings, paths, advertise, _find_port(sockets))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         await stack.enter_async_context(serve(storage, sockets, options))
@@ -112,13 +114,15 @@ def _check_settings(settings: ServerSettings) -> None:
         raise ServerError("--components must name apiserver: the scheduler and the controllers need it here")
 
 
-def _prepare_directory(settings: ServerSettings, advertise: str) -> CertificatePaths:
-    """The data directory with certificates and the administrator's kubeconfig."""
-    data_dir = settings.data_dir
+def _make_directory(data_dir: Path) -> None:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ServerError(f"cannot make {data_dir}: {error.strerror}; choose another --data-dir") from error
+
+
+def _prepare_certificates(settings: ServerSettings, advertise: str) -> CertificatePaths:
+    """Certificates and the administrator's kubeconfig, made or brought up to date."""
     first_service_ip = str(ip_network(settings.service_cidr)[1])
     addresses = [each for each in (advertise, settings.bind_address) if each]
     names = list_server_names(
@@ -128,7 +132,7 @@ def _prepare_directory(settings: ServerSettings, advertise: str) -> CertificateP
         dns_names=(socket.gethostname(),),
     )
     try:
-        paths = ensure_certificates(data_dir, names)
+        paths = ensure_certificates(settings.data_dir, names)
         _write_admin_kubeconfig(settings, paths, advertise)
     except CertificatesError as error:
         raise ServerError(str(error)) from error

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from lab.control_plane import build_berth_argv, build_berth_environment
 from lab.errors import LabError
-from lab.images import PAUSE_IMAGE
-from lab.prerequisites import find_cni_plugins
 from lab.processes import Process, kill_process, read_process, start_program
 from lab.runtime_node import RuntimeNode
 
@@ -16,7 +14,7 @@ PROGRAM = "agent"
 HEALTHZ_PORT = 10248
 
 
-def build_agent_argv(node: RuntimeNode, proxy_mode: str, cni_bin_dir: str) -> tuple[str, ...]:
+def build_agent_argv(node: RuntimeNode, proxy_mode: str) -> tuple[str, ...]:
     paths = node.paths
     return (
         *build_berth_argv("agent"),
@@ -32,11 +30,9 @@ def build_agent_argv(node: RuntimeNode, proxy_mode: str, cni_bin_dir: str) -> tu
         f"--healthz-port={HEALTHZ_PORT}",
         f"--pod-logs-dir={paths.pod_logs_directory}",
         f"--cni-conf-dir={paths.cni_conf_directory}",
-        f"--cni-bin-dir={cni_bin_dir}",
         f"--cni-state-dir={paths.cni_state_directory}",
         f"--cgroup-root={paths.cgroup_root}",
         f"--resolv-conf={paths.resolv_conf}",
-        f"--sandbox-image={PAUSE_IMAGE}",
     )
 
 
@@ -44,7 +40,7 @@ def start_agent(node: RuntimeNode, proxy_mode: str) -> Process:
     """Starts it; returns before it has registered the node."""
     if read_agent(node) is not None:
         raise LabError(f"the agent of {node.name} runs already; kill it first")
-    argv = build_agent_argv(node, proxy_mode, str(find_cni_plugins()))
+    argv = build_agent_argv(node, proxy_mode)
     environment = dict(node.environment) | build_berth_environment(node.paths.lab)
     return start_program(node.program(PROGRAM, argv, environment))
 

@@ -19,6 +19,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from agent.errors import AgentError
 
 _LOOPBACK: Final = "lo"
+# Not global: the kernel would choose it as the source of what leaves the node, for masquerading too.
+_SCOPE_HOST: Final = 254
 
 
 class LocalAddress:
@@ -78,7 +80,7 @@ async def _change(netlink: Any, verb: str, address: str) -> None:
     length = 128 if ip_address(address).version == 6 else 32
     try:
         (index,) = await netlink.link_lookup(ifname=_LOOPBACK)
-        await netlink.addr(verb, index=index, address=address, prefixlen=length)
+        await netlink.addr(verb, index=index, address=address, prefixlen=length, scope=_SCOPE_HOST)
     except NetlinkError as error:
         if error.code == (errno.EEXIST if verb == "add" else errno.EADDRNOTAVAIL):
             return

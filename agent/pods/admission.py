@@ -48,6 +48,7 @@ def admit_pod(pod: Pod, node: Node | None, others: Iterable[Pod], max_pods: int)
     present = tuple(others)
     checks = (
         _check_os(pod),
+        _check_user_namespace(pod),
         _check_sysctls(pod),
         _check_pod_limit(present, max_pods),
         _check_resources(pod, node, present),
@@ -63,6 +64,13 @@ def _check_os(pod: Pod) -> Refusal | None:
         return None
     message = "Failed to admit pod as the OS field doesn't match node OS"
     return Refusal("PodOSNotSupported", message)
+
+
+def _check_user_namespace(pod: Pod) -> Refusal | None:
+    """Running it without one would quietly give it the host's users."""
+    if pod.spec.host_users is not False:
+        return None
+    return Refusal("UserNamespacesNotSupported", "this node has no user namespaces for pods yet")
 
 
 def _check_sysctls(pod: Pod) -> Refusal | None:

@@ -44,7 +44,15 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
         (("server",), "--data-dir is missing"),
         (("server", "--data-dir", "x", "--secure-port", "70000"), "70000 is not in the range"),
         (("server", "--data-dir", "x", "--components", "apiserver,magic"), "names an unknown component"),
-        (("server", "kubeconfig", "--data-dir", "x", "--server", "y"), "either --node NAME or --admin"),
+        (
+            ("server", "kubeconfig", "--data-dir", "x", "--server", "https://y:6443"),
+            "either --node NAME or --admin",
+        ),
+        (
+            ("server", "kubeconfig", "--data-dir", "x", "--admin", "--server", "ftp://y"),
+            "'ftp://y' is no server",
+        ),
+        (("server", "kubeconfig", "--data-dir", "x", "--node", "Bad_Name"), "'Bad_Name' is not a name"),
         (("magic",), "No such command 'magic'"),
     ],
 )

@@ -154,3 +154,12 @@ def test_a_host_port_belongs_to_one_pod() -> None:
 def test_only_safe_sysctls_are_allowed(name: str, host_network: bool, reason: str) -> None:
     context = PodSecurityContext(sysctls=(Sysctl(name=name, value="1"),))
     assert refusal({"security_context": context, "host_network": host_network}) == reason
+
+
+@pytest.mark.parametrize(
+    ("host_users", "reason"), [(None, ""), (True, ""), (False, "UserNamespacesNotSupported")]
+)
+def test_a_pod_never_gets_the_hosts_users_when_it_asked_for_its_own(
+    host_users: bool | None, reason: str
+) -> None:
+    assert refusal({"host_users": host_users}) == reason

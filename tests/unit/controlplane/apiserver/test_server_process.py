@@ -116,6 +116,26 @@ def test_nothing_acknowledged_is_lost_to_sigkill(tmp_path: Path) -> None:
         assert child.wait(20) == 0
 
 
+def test_a_second_server_on_the_same_data_is_refused_and_touches_nothing(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+
+    def read_files() -> dict[str, bytes]:
+        places = (data / "kubeconfig", data / "pki")
+        return {
+            str(path): path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()
+        }
+
+    with notify_socket(tmp_path / "notify") as notified:
+        first = start_server(data, choose_port(), {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        assert notified.recv(100) == b"READY=1"
+        before = read_files()
+        second = start_server(data, choose_port())
+        assert second.wait(20) != 0
+        assert read_files() == before
+        first.terminate()
+        assert first.wait(20) == 0
+
+
 def test_sockets_that_were_handed_over_are_served(tmp_path: Path) -> None:
     with socket.socket() as listener, notify_socket(tmp_path / "notify") as notified:
         listener.bind(("127.0.0.1", 0))
