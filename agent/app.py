@@ -15,7 +15,7 @@ import signal
 import ssl
 import time
 from asyncio import sslproto
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Final
@@ -44,8 +44,10 @@ from agent.server.streaming import Streaming
 from agent.settings import AgentSettings, PodNetworkMode, ProxyMode
 from agent.supervise import supervise
 from kubeapi.client import Client
+from kubeapi.core import Node
 from kubeapi.events import EventRecorder
 from kubeapi.kubeconfig import ClientConfig, KubeconfigError, read_kubeconfig
+from kubeapi.object_store import Change
 
 _logger = logging.getLogger(__name__)
 
@@ -113,7 +115,8 @@ async def _run(foundation: Foundation, stack: AsyncExitStack) -> None:
     reporter = NodeReporter(
         node_api, foundation.runtime, identity, lambda: read_machine_facts(settings.root_dir), _now
     )
-    lease = LeaseKeeper(node_api, settings.node_name, _now, lambda: reporter.node_uid)
+    lease = LeaseKeeper(node_api, settings.node_name, _now, lambda: reporter.node_uid, reporter.note_recovery)
+    informers.nodes.subscribe(_tell_of_node(reporter, settings.node_name))
     recorder = EventRecorder(foundation.client, component="kubelet", host=settings.node_name)
     pods = JoinedPods(foundation, reporter, recorder)
     stack.push_async_callback(pods.aclose)
@@ -131,6 +134,14 @@ async def _run(foundation: Foundation, stack: AsyncExitStack) -> None:
         **_list_network_loops(foundation, pods, reporter),
     }
     await _run_until_told(loops)
+
+
+def _tell_of_node(reporter: NodeReporter, name: str) -> Callable[[Change[Node]], None]:
+    def tell(change: Change[Node]) -> None:
+        if change.key.name == name and change.new is not None:
+            reporter.note_node(change.new)
+
+    return tell
 
 
 def _list_network_loops(

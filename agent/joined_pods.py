@@ -20,7 +20,7 @@ from agent.node.facts import read_machine_facts
 from agent.node.reporter import NodeReporter
 from agent.pods.dns_config import Resolver, parse_resolv_conf
 from agent.pods.execute import Executor, NodeView
-from agent.pods.goal import is_static
+from agent.pods.goal import is_mirror, is_static
 from agent.pods.hooks import HookRunner
 from agent.pods.lane import LaneTools
 from agent.pods.lanes import PodLanes
@@ -47,6 +47,7 @@ from agent.volumes.source import PodVolumes
 from agent.volumes.tokens import ServiceAccountTokens
 from kubeapi.events import EventRecorder
 from kubeapi.meta import ObjectKey
+from kubeapi.object_store import Change
 from kubeapi.pod import Pod
 
 _logger = logging.getLogger(__name__)
@@ -132,7 +133,12 @@ class JoinedPods:
         return found if found is not None and found.uid == pod.uid else None
 
     def _note_mirror(self, pod: Pod, mirror: Pod) -> None:
-        self.status_writer.note_target(pod, mirror.uid)
+        self.status_writer.note_object(pod, mirror)
+
+    def _note_pod(self, change: Change[Pod]) -> None:
+        """After the lanes, so that a status is sent again only as it is now. Mirrors tell of themselves."""
+        if change.new is not None and not is_mirror(change.new):
+            self.status_writer.note_object(change.new, change.new)
 
     def start(self) -> None:
         """Remembered pods first: they go on whether or not anybody else answers."""
@@ -150,6 +156,7 @@ class JoinedPods:
         informers = self.foundation.informers
         await _wait_a_while(informers.services.wait_until_synced())
         informers.pods.subscribe(ApiSource(self.lanes, self.mirrors.note_mirror).note_change)
+        informers.pods.subscribe(self._note_pod)
         await informers.pods.wait_until_synced()
         self.lanes.keep_only({pod.uid for pod in informers.pods.objects().values()}, static=False)
         self.lanes.adopt_orphans()

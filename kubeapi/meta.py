@@ -106,6 +106,16 @@ _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 _MICRO_TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
+def is_newer_version(one: str, other: str) -> bool:
+    """Whether resource version `one` came after `other`, both of the same object; an empty one came first.
+
+    Versions are increasing decimal numbers; of any other two that differ the first counts as the newer.
+    """
+    if one.isdecimal() and other.isdecimal():
+        return int(one) > int(other)
+    return one not in ("", other)
+
+
 def parse_time(text: str) -> datetime:
     """The instant of an RFC 3339 text such as the API's Time and MicroTime.
 

@@ -50,15 +50,23 @@ def build_lease(node_name: str, node_uid: str, now: datetime) -> Mapping[str, ob
 
 
 class LeaseKeeper:
-    """`node_uid` answers the Node's uid, empty while it isn't known."""
+    """`node_uid` answers the Node's uid, empty while it isn't known; `on_recovery` is called at the first
+    renewal after failures.
+    """
 
     def __init__(
-        self, api: LeaseApi, node_name: str, clock: Callable[[], datetime], node_uid: Callable[[], str]
+        self,
+        api: LeaseApi,
+        node_name: str,
+        clock: Callable[[], datetime],
+        node_uid: Callable[[], str],
+        on_recovery: Callable[[], None],
     ) -> None:
         self._api = api
         self._node_name = node_name
         self._clock = clock
         self._node_uid = node_uid
+        self._on_recovery = on_recovery
 
     async def run(self) -> None:
         """Renews until cancelled; after a failure sooner again."""
@@ -66,6 +74,8 @@ class LeaseKeeper:
         while True:
             try:
                 await self.renew()
+                if failures:
+                    self._on_recovery()
                 failures = 0
                 delay = RENEW_SECONDS * (1 + _JITTER * random.random())
             except KubeAPIError as error:

@@ -2,7 +2,9 @@
 
 IO: CRI Status, the machine's facts, and the API server, in one loop with a deadline on each call. Called by
 `agent.app`. What is reported is decided in `status`; the node's life sign is `lease`'s, on a task of its own.
-A node that isn't ready is looked at often, and at once after a hint, because pods wait for it.
+A node that isn't ready is looked at often, and at once after a hint, because pods wait for it. What others
+wrote over the report is reported again at once: it is compared with the Node as the informer shows it, and,
+since a watch may take long to notice that the API server answers again, with the Node as read then.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ from agent.node.status import (
     is_ready,
     is_same_report,
     plan_label_patch,
+    shows_report,
 )
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.values import RuntimeCondition, RuntimeImage, RuntimeVersion
 from kubeapi.backoff import Backoff
 from kubeapi.core import Node, NodeStatus
 from kubeapi.errors import KubeAPIError
-from kubeapi.meta import QuantityText, format_time
+from kubeapi.meta import QuantityText, format_time, is_newer_version
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +78,8 @@ class NodeReporter:
         self._clock = clock
         self._facts: MachineFacts | None = None
         self._node: Node | None = None
+        self._seen: Node | None = None
+        self._must_read = False
         self._reported: NodeStatus | None = None
         self._reported_at = float("-inf")
         self._version: RuntimeVersion | None = None
@@ -113,6 +118,17 @@ class NodeReporter:
         """A hint that readiness may have changed, such as a new CNI configuration."""
         self._hint.set()
 
+    def note_node(self, node: Node) -> None:
+        """Our Node as the API shows it, at its every change."""
+        self._seen = node
+        if self._is_overwritten():
+            self._hint.set()
+
+    def note_recovery(self) -> None:
+        """The API server answers again: who knows what was written meanwhile."""
+        self._must_read = True
+        self._hint.set()
+
     # --- the loop -------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -136,12 +152,14 @@ class NodeReporter:
     async def look(self) -> None:
         """Observes once and tells the API server what it doesn't know yet; raises KubeAPIError."""
         observation = await self._observe()
+        if self._must_read:
+            await self._read_again()
         if self._node is None:
             await self._register(observation)
         status = build_status(self._identity, observation, self._known_status(), format_time(self._clock()))
         loop_time = asyncio.get_running_loop().time()
         same = self._reported is not None and is_same_report(status, self._reported)
-        if same and loop_time - self._reported_at < HEARTBEAT_SECONDS:
+        if same and not self._is_overwritten() and loop_time - self._reported_at < HEARTBEAT_SECONDS:
             return
         await self._report(status)
         self._reported_at = loop_time
@@ -172,7 +190,24 @@ class NodeReporter:
         self._reported = None
         self._registered.set()
 
+    async def _read_again(self) -> None:
+        found = await self._api.read_node(self._identity.name)
+        self._must_read = False
+        if found is None:
+            self._node = None
+        else:
+            self._seen = found
+
+    def _is_overwritten(self) -> bool:
+        """Whether the Node was last written by somebody who doesn't say what we reported."""
+        if self._node is None or self._seen is None or self._reported is None:
+            return False
+        shown, ours = self._seen.metadata.resource_version, self._node.metadata.resource_version
+        return is_newer_version(shown, ours) and not shows_report(self._seen.status, self._reported)
+
     def _known_status(self) -> NodeStatus | None:
+        if self._seen is not None and self._is_overwritten():
+            return self._seen.status  # it was different for a while: a transition, as the kubelet has it
         return self._reported or (self._node.status if self._node is not None else None)
 
     async def _observe(self) -> Observation:

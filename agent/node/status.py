@@ -111,6 +111,16 @@ def is_same_report(one: NodeStatus, other: NodeStatus) -> bool:
     return _without_heartbeats(one) == _without_heartbeats(other)
 
 
+def shows_report(shown: NodeStatus, reported: NodeStatus) -> bool:
+    """Whether the Node in the API still says what was reported: the node lifecycle controller writes Unknown
+    over the conditions of a node that was silent for too long. Conditions of others don't count.
+    """
+    found = {each.type: (each.status, each.reason, each.message) for each in shown.conditions}
+    return all(
+        found.get(each.type) == (each.status, each.reason, each.message) for each in reported.conditions
+    )
+
+
 def is_ready(status: NodeStatus) -> bool:
     return any(each.type == "Ready" and each.status == "True" for each in status.conditions)
 

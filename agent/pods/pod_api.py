@@ -20,8 +20,8 @@ _DEADLINE_SECONDS: Final = 15.0
 
 
 class PodApi(Protocol):
-    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> bool:
-        """False when this pod (by uid) doesn't exist any more; raises KubeAPIError."""
+    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> Pod | None:
+        """The pod as stored; None when this pod (by uid) doesn't exist any more. Raises KubeAPIError."""
 
     async def delete_pod(self, pod: Pod) -> None:
         """At once and only this uid; success when it is gone already. Raises KubeAPIError."""
@@ -36,9 +36,9 @@ class KubePodApi:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> bool:
+    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> Pod | None:
         try:
-            await self._client.patch(
+            return await self._client.patch(
                 PODS,
                 msgspec.json.encode(patch),
                 pod.metadata.name,
@@ -49,9 +49,8 @@ class KubePodApi:
             )
         except ApiStatusError as error:
             if error.is_not_found or (error.is_conflict and not await self._is_there(pod)):
-                return False
+                return None
             raise
-        return True
 
     async def _is_there(self, pod: Pod) -> bool:
         """Whether this very pod still exists: a conflict may as well be a race with another writer."""

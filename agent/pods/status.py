@@ -39,6 +39,8 @@ def compute_pod_status(
     ips = _compute_pod_ips(pod, observed, node, previous)
     time = format_epoch(now)
     reason, message = _compute_reason(goal, previous, phase)
+    if phase == "Failed" and _has_never_begun(observed, previous):
+        return _compute_refused_status(goal, previous, time, reason, message)
     return PodStatus(
         observed_generation=pod.metadata.generation,
         phase=phase,
@@ -57,6 +59,25 @@ def compute_pod_status(
         container_statuses=apps,
         ephemeral_container_statuses=previous.ephemeral_container_statuses,
         qos_class=previous.qos_class or compute_qos_class(pod.spec).value,
+    )
+
+
+def _has_never_begun(observed: ObservedPod, previous: PodStatus) -> bool:
+    return observed.empty and not previous.container_statuses
+
+
+def _compute_refused_status(
+    goal: PodGoal, previous: PodStatus, time: str | None, reason: str, message: str
+) -> PodStatus:
+    """Of a pod that the node never took: it has no containers to tell of, as the kubelet has it."""
+    return PodStatus(
+        observed_generation=goal.pod.metadata.generation,
+        phase="Failed",
+        conditions=previous.conditions,
+        reason=reason,
+        message=message,
+        start_time=previous.start_time or format_epoch(goal.start_time) or time,
+        qos_class=previous.qos_class or compute_qos_class(goal.pod.spec).value,
     )
 
 

@@ -49,10 +49,10 @@ class FakePods:
     reachable: bool = True
     on_gone: Callable[[PodUID], None] = lambda uid: None
 
-    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> bool:
+    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> Pod | None:
         await self._cross()
         if pod.uid not in self.pods:
-            return False
+            return None
         status = self.statuses.setdefault(pod.uid, {})
         for key, value in patch["status"].items():
             match key:
@@ -67,7 +67,7 @@ class FakePods:
                 case _:
                     status[key] = value
         self.history.setdefault(pod.uid, []).append(msgspec.json.decode(msgspec.json.encode(status)))
-        return True
+        return self.read(pod.uid)
 
     async def delete_pod(self, pod: Pod) -> None:
         await self._cross()

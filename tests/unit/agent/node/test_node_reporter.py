@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
@@ -18,7 +19,9 @@ from agent.node.status import NodeIdentity
 from agent.runtime.errors import RuntimeServiceError, RuntimeUnavailable
 from agent.runtime.values import RuntimeCondition, RuntimeImage, RuntimeVersion
 from kubeapi.client import Client
+from kubeapi.core import Node
 from kubeapi.kubeconfig import ClientConfig
+from kubeapi.resources import NODES
 from kubeapi.status import Reason
 from tests.builders import NOW
 from tests.fakes.fake_api import FakeApi
@@ -143,6 +146,53 @@ async def test_a_runtime_that_is_away_makes_not_ready(api: FakeApi, client: Clie
     assert _ready(api) == "True"
 
 
+def _overwrite(api: FakeApi) -> None:
+    """As the node lifecycle controller does for a node that was silent for too long."""
+    node = copy.deepcopy(api.read("v1/nodes", "node-1"))
+    assert node is not None
+    for condition in node["status"]["conditions"]:
+        condition |= {"status": "Unknown", "reason": "NodeStatusUnknown"}
+    api.put("v1/nodes", node)
+
+
+async def _read_node(client: Client) -> Node:
+    return await client.get(NODES, "node-1")
+
+
+async def test_a_report_that_was_written_over_is_written_again(api: FakeApi, client: Client) -> None:
+    reporter = _reporter(client, _Runtime())
+    task = asyncio.create_task(reporter.run())
+    await _until(lambda: reporter.is_ready)
+    _overwrite(api)
+    reporter.note_node(await _read_node(client))
+    await _until(lambda: _ready(api) == "True")
+    task.cancel()
+
+
+async def test_after_a_recovery_the_node_is_read(api: FakeApi, client: Client) -> None:
+    reporter = _reporter(client, _Runtime())
+    task = asyncio.create_task(reporter.run())
+    await _until(lambda: reporter.is_ready)
+    _overwrite(api)
+    reporter.note_recovery()
+    await _until(lambda: _ready(api) == "True")
+    task.cancel()
+
+
+async def test_our_own_report_coming_back_writes_nothing(api: FakeApi, client: Client) -> None:
+    runtime = _Runtime()
+    reporter = _reporter(client, runtime)
+    await reporter.look()
+    older = await _read_node(client)
+    runtime.network_ready = False
+    await reporter.look()
+    requests = len(api.requests)
+    for node in (older, await _read_node(client)):
+        reporter.note_node(node)
+        await reporter.look()
+    assert len(api.requests) == requests + 1, "only the test has asked"
+
+
 async def test_a_deleted_node_is_registered_anew(api: FakeApi, client: Client) -> None:
     runtime = _Runtime()
     reporter = _reporter(client, runtime)
@@ -165,7 +215,7 @@ async def test_goes_on_while_the_api_server_refuses(api: FakeApi, client: Client
 
 async def test_the_lease_is_made_and_renewed(api: FakeApi, client: Client) -> None:
     times = iter([NOW, NOW.replace(second=15), NOW.replace(second=25)])
-    keeper = LeaseKeeper(KubeNodeApi(client), "node-1", lambda: next(times), lambda: "uid-1")
+    keeper = LeaseKeeper(KubeNodeApi(client), "node-1", lambda: next(times), lambda: "uid-1", lambda: None)
     await keeper.renew()
     lease = api.read("coordination.k8s.io/v1/leases", "node-1", "kube-node-lease")
     assert lease is not None
@@ -187,11 +237,12 @@ async def test_the_lease_is_made_and_renewed(api: FakeApi, client: Client) -> No
 
 async def test_the_lease_is_tried_again_soon_after_a_failure(api: FakeApi, client: Client) -> None:
     api.fail_next(Reason.INTERNAL_ERROR, 500, times=2)
-    task = asyncio.create_task(LeaseKeeper(KubeNodeApi(client), "node-1", _now, lambda: "").run())
+    recovered = asyncio.Event()
+    keeper = LeaseKeeper(KubeNodeApi(client), "node-1", _now, lambda: "", recovered.set)
+    task = asyncio.create_task(keeper.run())
     async with asyncio.timeout(10):
-        await _until(
-            lambda: api.read("coordination.k8s.io/v1/leases", "node-1", "kube-node-lease") is not None
-        )
+        await recovered.wait()
+    assert api.read("coordination.k8s.io/v1/leases", "node-1", "kube-node-lease") is not None
     task.cancel()
 
 

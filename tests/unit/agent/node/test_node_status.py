@@ -18,6 +18,7 @@ from agent.node.status import (
     is_ready,
     is_same_report,
     plan_label_patch,
+    shows_report,
 )
 from agent.runtime.values import RuntimeCondition, RuntimeImage, RuntimeVersion
 from kubeapi.meta import Condition
@@ -205,3 +206,19 @@ def test_the_facts_of_this_machine(tmp_path: object) -> None:
     assert facts.kernel_version
     assert len(facts.boot_id) == 36
     assert build_allocatable(facts, 110)["pods"] == "110"
+
+
+def test_a_report_shows_until_one_of_its_conditions_says_something_else() -> None:
+    reported = build_status(IDENTITY, LOOK, None, at(0))
+    theirs = Condition(type="NetworkUnavailable", status="False")
+    with_theirs = msgspec.structs.replace(reported, conditions=(theirs, *reported.conditions))
+    unknown = tuple(
+        msgspec.structs.replace(each, status="Unknown", reason="NodeStatusUnknown")
+        if each.type == "Ready"
+        else each
+        for each in reported.conditions
+    )
+    assert shows_report(with_theirs, reported)
+    assert shows_report(build_status(IDENTITY, LOOK, None, at(60)), reported), "times don't count"
+    assert not shows_report(msgspec.structs.replace(reported, conditions=unknown), reported)
+    assert not shows_report(msgspec.structs.replace(reported, conditions=()), reported)

@@ -188,6 +188,7 @@ def test_a_refused_pod_says_why() -> None:
         "OutOfcpu",
         "Pod was rejected: too much",
     )
+    assert (status.container_statuses, status.host_ip) == ((), "")
 
 
 def test_init_containers_hold_the_apps_in_initializing() -> None:

@@ -243,7 +243,7 @@ class Api:
         self.pods: dict[ObjectKey, Pod] = {}
         self.calls: list[str] = []
 
-    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> bool:
+    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> Pod | None:
         raise AssertionError("a mirror's status is the status writer's matter")
 
     async def delete_pod(self, pod: Pod) -> None:

@@ -12,14 +12,17 @@ import pytest_asyncio
 
 from agent.pods.status_writer import StatusWriter
 from kubeapi.errors import Unreachable
-from kubeapi.pod import Pod, PodStatus, PodUID
+from kubeapi.meta import Condition
+from kubeapi.pod import Pod, PodStatus
 from tests import builders
 
+READY = PodStatus(conditions=(Condition(type="Ready", status="True"),))
+SILENT = Condition(type="Ready", status="False", reason="NodeNotReady")
 POD = msgspec.structs.replace(builders.pod(), status=PodStatus())
 
 
 class Api:
-    """Answers when the test lets it."""
+    """Answers when the test lets it, with conditions merged by type; it forgets the rest of a patch."""
 
     def __init__(self) -> None:
         self.patches: list[Mapping[str, Any]] = []
@@ -28,8 +31,11 @@ class Api:
         self.failures = 0
         self.exists = True
         self.in_flight = 0
+        self.version = 1
+        self.conditions: dict[str, Condition] = {}
+        self.obeys = True
 
-    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> bool:
+    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> Pod | None:
         self.in_flight += 1
         assert self.in_flight == 1
         await self.gate.wait()
@@ -38,7 +44,19 @@ class Api:
             self.failures -= 1
             raise Unreachable("away")
         self.patches.append(patch)
-        return self.exists
+        return self.store(*patch["status"].get("conditions", ()), obeys=self.obeys) if self.exists else None
+
+    def store(self, *conditions: Mapping[str, Any], obeys: bool = True) -> Pod:
+        self.version += 1
+        for each in conditions if obeys else ():
+            kept = {key: value for key, value in each.items() if value is not None}
+            self.conditions[each["type"]] = msgspec.convert(kept, Condition)
+        return self.read()
+
+    def read(self) -> Pod:
+        metadata = msgspec.structs.replace(POD.metadata, resource_version=str(self.version))
+        status = PodStatus(conditions=tuple(self.conditions.values()))
+        return msgspec.structs.replace(POD, metadata=metadata, status=status)
 
     async def delete_pod(self, pod: Pod) -> None:
         raise AssertionError("a status writer deletes nothing")
@@ -52,6 +70,15 @@ class Desk:
         self.api = Api()
         self.target: Pod | None = POD
         self.writer = StatusWriter(self.api, lambda pod: self.target, lambda: 0.0)
+
+    def show(self, pod: Pod) -> None:
+        """What the informer does with an event."""
+        self.target = pod
+        self.writer.note_object(pod, pod)
+
+    async def write_ready(self) -> None:
+        self.writer.submit(POD, READY)
+        await self.writer.flush(POD.uid)
 
     def phases(self) -> list[str]:
         return [patch["status"]["phase"] for patch in self.api.patches]
@@ -105,7 +132,7 @@ async def test_without_an_object_it_waits_for_one(desk: Desk) -> None:
     assert desk.api.patches == []
     metadata = msgspec.structs.replace(POD.metadata, uid="mirror")
     desk.target = msgspec.structs.replace(POD, metadata=metadata)
-    desk.writer.note_target(POD, PodUID("mirror"))
+    desk.writer.note_object(POD, desk.target)
     await desk.writer.flush(POD.uid)
     assert desk.api.patches[0]["metadata"] == {"uid": "mirror"}
 
@@ -141,3 +168,62 @@ async def test_no_moment_of_a_write_s_end_loses_the_next_status(desk: Desk, step
 
     await desk.writer.flush(POD.uid)
     assert desk.phases()[-1] == "Running"
+
+
+async def test_our_own_write_coming_back_sends_nothing(desk: Desk) -> None:
+    await desk.write_ready()
+    desk.show(desk.api.read())
+    await desk.writer.flush(POD.uid)
+    assert len(desk.api.patches) == 1
+
+
+async def test_what_is_older_than_our_write_sends_nothing(desk: Desk) -> None:
+    older = desk.api.store(msgspec.to_builtins(SILENT))
+    await desk.write_ready()
+    desk.show(older)
+    await desk.writer.flush(POD.uid)
+    assert len(desk.api.patches) == 1
+
+
+async def test_what_somebody_wrote_over_is_sent_again_each_time(desk: Desk) -> None:
+    await desk.write_ready()
+    for _ in range(2):
+        desk.show(desk.api.store(msgspec.to_builtins(SILENT)))
+        await desk.writer.flush(POD.uid)
+        desk.show(desk.api.read())
+        await desk.writer.flush(POD.uid)
+    assert desk.api.read().status == READY
+    assert len(desk.api.patches) == 3
+    again = {"type": "Ready", "status": "True", "reason": None}
+    assert desk.api.patches[-1]["status"] == {"conditions": [again]}
+
+
+async def test_a_condition_of_others_is_theirs(desk: Desk) -> None:
+    await desk.write_ready()
+    desk.show(desk.api.store({"type": "PodScheduled", "status": "True"}))
+    await desk.writer.flush(POD.uid)
+    assert len(desk.api.patches) == 1
+
+
+@pytest.mark.parametrize("is_shown_at_once", [False, True])
+async def test_what_is_written_over_while_a_write_is_on_its_way(desk: Desk, is_shown_at_once: bool) -> None:
+    await desk.write_ready()
+    desk.api.gate.clear()
+    desk.writer.submit(POD, msgspec.structs.replace(READY, phase="Running"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    overwritten = desk.api.store(msgspec.to_builtins(SILENT))
+    if is_shown_at_once:
+        desk.show(overwritten)
+    desk.api.gate.set()
+    await desk.writer.flush(POD.uid)
+    assert desk.api.read().status == READY
+    assert len(desk.api.patches) == 3
+
+
+async def test_a_server_that_will_not_have_it_is_not_asked_for_ever(desk: Desk) -> None:
+    desk.api.obeys = False
+    await desk.write_ready()
+    desk.show(desk.api.read())
+    await desk.writer.flush(POD.uid)
+    assert len(desk.api.patches) == 1
