@@ -30,7 +30,8 @@ __all__ = ["Change", "Informer", "InformerState"]
 
 _logger = logging.getLogger(__name__)
 
-RETRY_BACKOFF: Final = Backoff(initial_seconds=0.2, maximum_seconds=30.0)
+# Short, because whoever was cut off is to see the truth soon after; the jitter keeps a crowd apart.
+RETRY_BACKOFF: Final = Backoff(initial_seconds=0.2, maximum_seconds=10.0)
 _WATCH_SECONDS_LOW: Final = 300
 _WATCH_SECONDS_SPREAD: Final = 300
 _SHORT_WATCH_SECONDS: Final = 1.0
