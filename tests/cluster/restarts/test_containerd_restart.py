@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
 from kubeapi.resources import PODS
 from lab.agents import read_agent
@@ -42,7 +44,7 @@ async def test_a_container_that_ended_meanwhile_is_started_again(cluster: Cluste
     pid = (await scene.find_netns(pod)).parts[2]
     await kill_containerd(cluster)
 
-    await asyncio.to_thread(cluster.exec, NODE, ["kill", "-KILL", pid])
+    os.kill(int(pid), signal.SIGKILL)
     await start_containerd(cluster)
 
     again = await scene.wait_for_pod(

@@ -21,7 +21,15 @@ from tests.cluster.scene import build_pod, is_ready, new_scene
 
 END_SECONDS = 20
 CHECKOUT = Path(__file__).resolve().parents[3]
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+# Nobody, but able to read this checkout wherever it lies.
+NOBODY = (
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from datetime import datetime
 
 from kubeapi.client import PatchType
@@ -128,7 +130,7 @@ async def test_pods_that_end_while_the_server_is_dead_are_told_afterwards(
     netns = await scene.find_netns(await scene.client.get(PODS, "brief", scene.namespace))
     await asyncio.to_thread(cluster.kill_server)
 
-    await asyncio.to_thread(cluster.exec, NODE, ["kill", "-KILL", netns.parts[2]])
+    os.kill(int(netns.parts[2]), signal.SIGKILL)
     await restart_server(cluster)
 
     ended = await scene.wait_for_pod("brief", lambda pod: pod.status.phase == "Failed")
