@@ -8,6 +8,7 @@ Unavailable, KubeAPIError or OSError.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
@@ -124,7 +125,8 @@ class Executor:
             case StartContainer():
                 await self.runtime.start_container(action.container_id)
             case StopContainer():
-                remaining = max(0, round(action.kill_at - self.now()))
+                # Up, never down: the runtime counts whole seconds, and a grace period is a promise.
+                remaining = max(0, math.ceil(action.kill_at - self.now()))
                 await self.runtime.stop_container(action.container_id, remaining)
             case RemoveContainer():
                 await self._remove_container(action, view)
