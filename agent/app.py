@@ -15,19 +15,19 @@ import signal
 import ssl
 import time
 from asyncio import sslproto
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Final
 
 from agent.dns.server import DnsServer
 from agent.errors import AgentError
-from agent.foundation import Foundation, Loop, make_informers
+from agent.foundation import Cluster, Foundation, Loop
 from agent.joined_pods import JoinedPods
-from agent.node.address import NoNodeAddress, choose_node_ip
-from agent.node.api import KubeNodeApi
+from agent.kube_cluster import KubeCluster
+from agent.node.address import NoNodeAddress, choose_lone_ip
+from agent.node.address_memory import NodeAddressMemory
 from agent.node.facts import read_machine_facts
-from agent.node.lease import LeaseKeeper
 from agent.node.reporter import NodeReporter
 from agent.node.status import NodeIdentity
 from agent.podnetwork.network import PodNetwork
@@ -42,12 +42,10 @@ from agent.server.logs import ContainerLogs
 from agent.server.serving_certificate import NoServingCertificate, ensure_serving_pair
 from agent.server.streaming import Streaming
 from agent.settings import AgentSettings, PodNetworkMode, ProxyMode
+from agent.standalone.cluster import StandaloneCluster
 from agent.supervise import supervise
 from kubeapi.client import Client
-from kubeapi.core import Node
-from kubeapi.events import EventRecorder
 from kubeapi.kubeconfig import ClientConfig, KubeconfigError, read_kubeconfig
-from kubeapi.object_store import Change
 
 _logger = logging.getLogger(__name__)
 
@@ -58,19 +56,16 @@ async def run_agent(settings: AgentSettings) -> None:
     """Runs until SIGTERM or cancellation; pods go on when it ends. Raises AgentError when it can't start."""
     _require_root()
     sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
-    config = _read_config(settings)
+    config = None if settings.standalone else _read_config(settings)
     with hold_root(settings.root_dir):
         async with AsyncExitStack() as stack:
             runtime = await stack.enter_async_context(
                 RuntimeClient(settings.container_runtime_endpoint, node_name=settings.node_name)
             )
             version = await runtime.check_answers()
-            client = await stack.enter_async_context(_open_client(config))
             node_ip = await _choose_node_ip(config, settings)
-            foundation = Foundation(
-                settings, runtime, version, config, client, make_informers(client, settings), node_ip
-            )
-            await _run(foundation, stack)
+            cluster = await _open_cluster(config, settings, stack)
+            await _run(Foundation(settings, runtime, version, cluster, node_ip), stack)
 
 
 def _require_root() -> None:
@@ -88,13 +83,21 @@ def _read_config(settings: AgentSettings) -> ClientConfig:
         raise AgentError(f"{error}; mend it, or name another with --kubeconfig") from error
 
 
-def _open_client(config: ClientConfig) -> Client:
-    return Client(config, user_agent="berth-agent")
+async def _open_cluster(
+    config: ClientConfig | None, settings: AgentSettings, stack: AsyncExitStack
+) -> Cluster:
+    if config is None:
+        return StandaloneCluster(settings)
+    client = await stack.enter_async_context(Client(config, user_agent="berth-agent"))
+    return KubeCluster(client, settings, config.ca_data)
 
 
-async def _choose_node_ip(config: ClientConfig, settings: AgentSettings) -> str:
+async def _choose_node_ip(config: ClientConfig | None, settings: AgentSettings) -> str:
     try:
-        return await choose_node_ip(config.server, settings.node_ip)
+        if config is None:
+            return choose_lone_ip(settings.node_ip)
+        memory = NodeAddressMemory(settings.root_dir)
+        return await memory.choose(config.server, settings.node_ip)
     except NoNodeAddress as error:
         raise AgentError(str(error)) from error
 
@@ -107,50 +110,38 @@ def _now() -> datetime:
 
 
 async def _run(foundation: Foundation, stack: AsyncExitStack) -> None:
-    settings, informers = foundation.settings, foundation.informers
-    node_api = KubeNodeApi(foundation.client)
+    settings, cluster = foundation.settings, foundation.cluster
     identity = NodeIdentity(
-        settings.node_name, foundation.node_ip, settings.port, settings.max_pods, dict(settings.node_labels)
+        settings.node_name,
+        foundation.node_ip,
+        settings.port,
+        settings.max_pods,
+        dict(settings.node_labels),
+        foundation.node_ips[1:],
     )
     reporter = NodeReporter(
-        node_api, foundation.runtime, identity, lambda: read_machine_facts(settings.root_dir), _now
+        cluster.node_api, foundation.runtime, identity, lambda: read_machine_facts(settings.root_dir), _now
     )
-    lease = LeaseKeeper(node_api, settings.node_name, _now, lambda: reporter.node_uid, reporter.note_recovery)
-    informers.nodes.subscribe(_tell_of_node(reporter, settings.node_name))
-    recorder = EventRecorder(foundation.client, component="kubelet", host=settings.node_name)
-    pods = JoinedPods(foundation, reporter, recorder)
+    pods = JoinedPods(foundation, reporter)
     stack.push_async_callback(pods.aclose)
     await _open_listeners(foundation, pods, stack)
     pods.start()
     loops: dict[str, Loop] = {
         "node status": reporter.run,
-        "node lease": lease.run,
-        "events": recorder.run,
-        "pod informer": informers.pods.run,
-        "node informer": informers.nodes.run,
-        "service informer": informers.services.run,
-        "endpoint slice informer": informers.slices.run,
+        **cluster.list_loops(pods.lanes, reporter),
         **pods.list_loops(),
         **_list_network_loops(foundation, pods, reporter),
     }
     await _run_until_told(loops)
 
 
-def _tell_of_node(reporter: NodeReporter, name: str) -> Callable[[Change[Node]], None]:
-    def tell(change: Change[Node]) -> None:
-        if change.key.name == name and change.new is not None:
-            reporter.note_node(change.new)
-
-    return tell
-
-
 def _list_network_loops(
     foundation: Foundation, pods: JoinedPods, reporter: NodeReporter
 ) -> Mapping[str, Loop]:
-    settings, informers = foundation.settings, foundation.informers
+    settings, cluster = foundation.settings, foundation.cluster
     loops: dict[str, Loop] = {}
     if settings.pod_network is PodNetworkMode.AUTO:
-        network = PodNetwork(informers.nodes, settings)
+        network = PodNetwork(cluster.nodes, settings)
 
         async def tell_node_status() -> None:
             await network.wait_until_configured()
@@ -159,9 +150,9 @@ def _list_network_loops(
         loops["pod network"] = network.run
         loops["pod network notice"] = tell_node_status
     if settings.proxy_mode is not ProxyMode.NONE:
-        loops["service proxy"] = Proxy(informers.services, informers.slices, pods.lanes, settings).run
+        loops["service proxy"] = Proxy(cluster.services, cluster.slices, pods.lanes, settings, pods.drain).run
     if settings.cluster_dns:
-        loops["cluster DNS"] = DnsServer(informers.services, informers.slices, settings).run
+        loops["cluster DNS"] = DnsServer(cluster.services, cluster.slices, settings).run
     return loops
 
 
@@ -181,8 +172,9 @@ async def _open_listeners(foundation: Foundation, pods: JoinedPods, stack: Async
     try:
         healthz = build_healthz_application(find_trouble)
         await stack.enter_async_context(listen(healthz, "127.0.0.1", settings.healthz_port, None))
-        tls = await _build_tls(foundation)
-        await stack.enter_async_context(listen(application, None, settings.port, tls))
+        if foundation.cluster.client_authority is not None:
+            tls = await _build_tls(foundation)
+            await stack.enter_async_context(listen(application, None, settings.port, tls))
     except PortTaken as error:
         raise AgentError(str(error)) from error
 
@@ -193,7 +185,7 @@ async def _build_tls(foundation: Foundation) -> ssl.SSLContext:
         pair = await ensure_serving_pair(settings.root_dir, settings.node_name, foundation.node_ip)
     except NoServingCertificate as error:
         raise AgentError(f"the serving certificate can't be made: {error}") from error
-    return build_server_tls(pair.certificate, pair.key, foundation.config.ca_data)
+    return build_server_tls(pair.certificate, pair.key, foundation.cluster.client_authority)
 
 
 async def _run_until_told(loops: Mapping[str, Loop]) -> None:

@@ -35,6 +35,9 @@ class AgentSettings:
     cluster_dns: str = "10.96.0.10"
     cluster_domain: str = "cluster.local"
     cluster_cidr: str = "10.244.0.0/16"
+    standalone: bool = False  # no API server: the static pod directory is all there is
+    pod_cidr: str = ""  # standalone only; empty: chosen from cluster_cidr
+    service_cidr: str = "10.96.0.0/16"  # standalone only: Services without a clusterIP get theirs from here
     static_pod_path: Path | None = None
     port: int = 10250
     healthz_port: int = 10248

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -18,6 +19,7 @@ from cri_proto.runtime.v1 import api_pb2 as cri
 from cri_proto.runtime.v1.api_pb2_grpc import RuntimeServiceStub
 
 DEADLINE_SECONDS = 60.0
+_REMOVALS_AT_ONCE = 4
 
 # As the agent asks for them: a network for the pod, processes for each container.
 _NAMESPACES = cri.NamespaceOption(network=cri.POD, pid=cri.CONTAINER, ipc=cri.POD)
@@ -29,6 +31,14 @@ class FloorSample:
 
     start_seconds: float
     stop_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FloorPod:
+    """A sandbox with one running container."""
+
+    sandbox: str
+    container: str
 
 
 @contextmanager
@@ -50,10 +60,9 @@ def build_sandbox_config(name: str, cgroup_parent: str) -> cri.PodSandboxConfig:
     )
 
 
-def measure_floor(stub: RuntimeServiceStub, image: str, cgroup_parent: str) -> FloorSample:
-    """Starts, stops and removes one pod with bare CRI calls; the image's own process ends on SIGTERM."""
+def start_pod(stub: RuntimeServiceStub, image: str, cgroup_parent: str) -> FloorPod:
+    """RunPodSandbox, CreateContainer, StartContainer."""
     config = build_sandbox_config(f"floor-{uuid4().hex[:8]}", cgroup_parent)
-    started = time.perf_counter()
     sandbox = stub.RunPodSandbox(
         cri.RunPodSandboxRequest(config=config), timeout=DEADLINE_SECONDS
     ).pod_sandbox_id
@@ -72,8 +81,35 @@ def measure_floor(stub: RuntimeServiceStub, image: str, cgroup_parent: str) -> F
         timeout=DEADLINE_SECONDS,
     ).container_id
     stub.StartContainer(cri.StartContainerRequest(container_id=container), timeout=DEADLINE_SECONDS)
+    return FloorPod(sandbox, container)
+
+
+def remove_pod(stub: RuntimeServiceStub, pod: FloorPod) -> None:
+    """StopContainer, StopPodSandbox, RemovePodSandbox; the image's own process ends on SIGTERM."""
+    stub.StopContainer(
+        cri.StopContainerRequest(container_id=pod.container, timeout=10), timeout=DEADLINE_SECONDS
+    )
+    stub.StopPodSandbox(cri.StopPodSandboxRequest(pod_sandbox_id=pod.sandbox), timeout=DEADLINE_SECONDS)
+    stub.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod.sandbox), timeout=DEADLINE_SECONDS)
+
+
+def measure_floor(stub: RuntimeServiceStub, image: str, cgroup_parent: str) -> FloorSample:
+    """Starts, stops and removes one pod."""
+    began = time.perf_counter()
+    pod = start_pod(stub, image, cgroup_parent)
     running = time.perf_counter()
-    stub.StopContainer(cri.StopContainerRequest(container_id=container, timeout=10), timeout=DEADLINE_SECONDS)
-    stub.StopPodSandbox(cri.StopPodSandboxRequest(pod_sandbox_id=sandbox), timeout=DEADLINE_SECONDS)
-    stub.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox), timeout=DEADLINE_SECONDS)
-    return FloorSample(running - started, time.perf_counter() - running)
+    remove_pod(stub, pod)
+    return FloorSample(running - began, time.perf_counter() - running)
+
+
+def measure_floor_burst(
+    stub: RuntimeServiceStub, image: str, cgroup_parent: str, pods: int, concurrency: int
+) -> float:
+    """Seconds until that many pods run, started by `concurrency` threads; they are removed afterwards."""
+    with ThreadPoolExecutor(concurrency) as workers:
+        began = time.perf_counter()
+        started = list(workers.map(lambda _: start_pod(stub, image, cgroup_parent), range(pods)))
+        seconds = time.perf_counter() - began
+    with ThreadPoolExecutor(_REMOVALS_AT_ONCE) as workers:
+        list(workers.map(lambda pod: remove_pod(stub, pod), started))
+    return seconds

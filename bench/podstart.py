@@ -1,124 +1,193 @@
-"""Pod start: create returned → Ready seen by a watch, beside the bare CRI calls on the same node.
+"""Pod starts and stops beside the bare CRI calls on the same node, one by one and many at once.
 
-A shell on a lab of one node. Pods and floor take turns, so that whatever else the machine does hits both
-alike. The image is there before.
+A shell on one or two labs of one node: the second has many Services, and is otherwise the same. Pods and
+floors, with and without Services, take turns, so that whatever else the machine does hits all alike. The
+images are there before.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
-from uuid import uuid4
 
-from bench.cri_floor import FloorSample, measure_floor, open_runtime
+from bench.cri_floor import FloorSample, measure_floor, measure_floor_burst, open_runtime
+from bench.options import BenchOptions
+from bench.pod_phases import list_phase_samples, read_phases
+from bench.pod_timing import PodSample, measure_burst, measure_pod
 from bench.report import Ratio, Report, Samples
+from bench.service_load import load_services
+from cri_proto.runtime.v1.api_pb2_grpc import RuntimeServiceStub
 from kubeapi.client import Client
-from kubeapi.errors import Unreachable
 from kubeapi.kubeconfig import read_kubeconfig
-from kubeapi.pod import Pod
-from kubeapi.resources import PODS
-from kubeapi.watch_stream import WatchEvent, WatchEventType
 from lab.cluster import Cluster, ClusterSettings, running_cluster
 from lab.images import WEB_IMAGE
 
-START_AIM: Final = 1.3
-NAMESPACE: Final = "default"
-_DEADLINE_SECONDS: Final = 60
+START_AIM: Final = 1.15
+STOP_AIM_SECONDS: Final = 0.3
+BURST_AIM: Final = 1.1
+SERVICES_AIM: Final = 1.1
+_JOURNAL_SECONDS: Final = 2.0  # agents write their journals behind
+CONCURRENCIES: Final = (2, 4, 8, 50)
 
 
-def run(count: int) -> Report:
-    """Measures `count` pods and `count` floors, one after the other."""
-    with running_cluster(ClusterSettings(name="bench-podstart", bound_to_this_process=True)) as cluster:
-        return asyncio.run(_measure(cluster, count))
+@dataclass(slots=True)
+class Findings:
+    """What was measured on one node; a burst's floors by their concurrency."""
+
+    pods: list[PodSample] = field(default_factory=list)
+    bursts: list[PodSample] = field(default_factory=list)
+    floors: list[FloorSample] = field(default_factory=list)
+    floor_bursts: dict[int, list[float]] = field(default_factory=dict)
+    phases: list[Mapping[str, float]] = field(default_factory=list)
+    burst_phases: list[Mapping[str, float]] = field(default_factory=list)
 
 
-async def _measure(cluster: Cluster, count: int) -> Report:
-    node = cluster.nodes[0]
-    starts: list[float] = []
-    stops: list[float] = []
-    floors: list[FloorSample] = []
-    async with Client(read_kubeconfig(cluster.kubeconfig), user_agent="berth-bench") as client:
-        with open_runtime(node.endpoint) as runtime:
-            for sample in range(count + 1):
-                floor = await asyncio.to_thread(
-                    measure_floor, runtime, WEB_IMAGE, f"{node.cgroup_root}/bench-floor"
-                )
-                start, stop = await _measure_pod(client, node.name)
-                if sample:  # the first of each warms caches up
-                    floors.append(floor)
-                    starts.append(start)
-                    stops.append(stop)
-    return build_report(floors, starts, stops)
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One lab of one node, and what was found there."""
+
+    cluster: Cluster
+    client: Client
+    runtime: RuntimeServiceStub
+    findings: Findings = field(default_factory=Findings)
+
+    @property
+    def node(self) -> str:
+        return self.cluster.nodes[0].name
+
+    @property
+    def floor_cgroup(self) -> str:
+        return f"{self.cluster.nodes[0].cgroup_root}/bench-floor"
 
 
-def build_report(floors: list[FloorSample], starts: list[float], stops: list[float]) -> Report:
-    floor_start = Samples("floor: three CRI calls", tuple(floor.start_seconds for floor in floors))
-    pod_start = Samples("pod: create returned → Ready watched", tuple(starts))
-    return Report(
-        "podstart",
-        samples=(
-            floor_start,
-            pod_start,
-            Samples("floor: stop and remove", tuple(floor.stop_seconds for floor in floors)),
-            Samples("pod: delete called → object gone", tuple(stops)),
-        ),
-        ratios=(
-            Ratio("start p50 over floor", pod_start.percentile(50) / floor_start.percentile(50), START_AIM),
-        ),
-    )
+def run(options: BenchOptions) -> Report:
+    """Measures on a node without Services, and on one with as many as are asked for."""
+    with _running_labs(options) as clusters:
+        return asyncio.run(_measure(clusters, options))
 
 
-async def _measure_pod(client: Client, node_name: str) -> tuple[float, float]:
-    """Seconds from the create's answer to Ready, and from the delete's call to the object being gone."""
-    name = f"bench-{uuid4().hex[:8]}"
-    created = await client.create(PODS, _build_pod(name, node_name), NAMESPACE)
-    started = time.perf_counter()
-    version = created.metadata.resource_version
-    async with asyncio.timeout(_DEADLINE_SECONDS):
-        version = await _watch_until_ready(client, name, version)
-        ready = time.perf_counter()
-        await client.delete(PODS, name, NAMESPACE)
-        await _watch_until_gone(client, name, version)
-    return ready - started, time.perf_counter() - ready
+@contextmanager
+def _running_labs(options: BenchOptions) -> Iterator[tuple[Cluster, ...]]:
+    own = f"bench-{os.getpid()}"
+    names = (own, f"{own}-services") if options.services else (own,)
+    with ExitStack() as stack:
+        settings = (
+            ClusterSettings(name=name, proxy_mode="nftables", bound_to_this_process=True) for name in names
+        )
+        yield tuple(stack.enter_context(running_cluster(each)) for each in settings)
 
 
-def _build_pod(name: str, node_name: str) -> dict[str, object]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name},
-        "spec": {
-            "nodeName": node_name,
-            "containers": [{"name": "main", "image": WEB_IMAGE}],
-        },
-    }
+async def _measure(clusters: tuple[Cluster, ...], options: BenchOptions) -> Report:
+    async with _open(clusters[0]) as plain:
+        if not options.services:
+            await _take_turns((plain,), options)
+            await _read_journals(plain)
+            return build_report(plain.findings, None, options)
+        async with _open(clusters[1]) as loaded:
+            await load_services(loaded.client, loaded.cluster, options.services)
+            await _take_turns((plain, loaded), options)
+            await _read_journals(plain, loaded)
+            return build_report(plain.findings, loaded.findings, options)
 
 
-def is_ready(pod: Pod) -> bool:
-    return any(
-        condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions
-    )
+@asynccontextmanager
+async def _open(cluster: Cluster) -> AsyncIterator[Scene]:
+    config = read_kubeconfig(cluster.kubeconfig)
+    with open_runtime(cluster.nodes[0].endpoint) as runtime:
+        async with Client(config, user_agent="berth-bench") as client:
+            yield Scene(cluster, client, runtime)
 
 
-async def _watch_until_ready(client: Client, name: str, version: str) -> str:
-    """The resource version at which the pod was Ready."""
-    async with aclosing(_watch(client, name, version)) as events:
-        async for event in events:
-            if is_ready(event.object):
-                return event.object.metadata.resource_version
-    raise Unreachable(f"the watch ended before pod {name} was Ready")
+async def _take_turns(scenes: tuple[Scene, ...], options: BenchOptions) -> None:
+    for scene in scenes:  # warms caches up
+        await _measure_floor(scene)
+        await measure_pod(scene.client, scene.node)
+    for _ in range(options.count):
+        for scene in scenes:
+            scene.findings.floors.append(await _measure_floor(scene))
+            scene.findings.pods.append(await measure_pod(scene.client, scene.node))
+    for _ in range(options.rounds if options.burst else 0):
+        for scene in scenes:
+            await _measure_floor_bursts(scene, options.burst)
+            scene.findings.bursts.append(await measure_burst(scene.client, scene.node, options.burst))
 
 
-async def _watch_until_gone(client: Client, name: str, version: str) -> None:
-    async with aclosing(_watch(client, name, version)) as events:
-        async for event in events:
-            if event.type is WatchEventType.DELETED:
-                return
-    raise Unreachable(f"the watch ended before pod {name} was gone")
+async def _read_journals(*scenes: Scene) -> None:
+    await asyncio.sleep(_JOURNAL_SECONDS)
+    for scene in scenes:
+        found, root = scene.findings, scene.cluster.nodes[0].paths.agent_root
+        found.phases += (read_phases(root, pod) for sample in found.pods for pod in sample.pods)
+        found.burst_phases += (read_phases(root, pod) for sample in found.bursts for pod in sample.pods)
 
 
-def _watch(client: Client, name: str, version: str) -> AsyncGenerator[WatchEvent[Pod], None]:
-    return client.watch(PODS, NAMESPACE, resource_version=version, field_selector=f"metadata.name={name}")
+async def _measure_floor(scene: Scene) -> FloorSample:
+    return await asyncio.to_thread(measure_floor, scene.runtime, WEB_IMAGE, scene.floor_cgroup)
+
+
+async def _measure_floor_bursts(scene: Scene, pods: int) -> None:
+    for concurrency in CONCURRENCIES:
+        seconds = await asyncio.to_thread(
+            measure_floor_burst, scene.runtime, WEB_IMAGE, scene.floor_cgroup, pods, concurrency
+        )
+        scene.findings.floor_bursts.setdefault(concurrency, []).append(seconds)
+
+
+# --- the report ---------------------------------------------------------------------------------------------
+
+
+def build_report(plain: Findings, loaded: Findings | None, options: BenchOptions) -> Report:
+    """Ratios to the floor on the plain node; and of the loaded node to the plain one."""
+    samples, ratios = list(_list_samples(plain, "")), list(_list_floor_ratios(plain))
+    if loaded is not None:
+        samples += _list_samples(loaded, f", {options.services:,} Services")
+        ratios += _list_service_ratios(plain, loaded, options.services)
+    return Report("podstart", samples=tuple(samples), ratios=tuple(ratios))
+
+
+def _list_samples(found: Findings, where: str) -> Iterator[Samples]:
+    yield Samples(f"start, floor: three CRI calls{where}", tuple(f.start_seconds for f in found.floors))
+    yield Samples(f"start: created → Ready watched{where}", tuple(p.start_seconds for p in found.pods))
+    yield from list_phase_samples(found.phases, where)
+    yield Samples(f"stop, floor: three CRI calls{where}", tuple(f.stop_seconds for f in found.floors))
+    yield Samples(f"stop: delete called → gone{where}", tuple(p.stop_seconds for p in found.pods))
+    for concurrency, seconds in sorted(found.floor_bursts.items()):
+        yield Samples(f"burst, floor, {concurrency} at a time{where}", tuple(seconds))
+    if found.bursts:
+        yield Samples(f"burst: all Ready watched{where}", tuple(b.start_seconds for b in found.bursts))
+        yield from list_phase_samples(found.burst_phases, f", burst{where}")
+        yield Samples(f"burst: all gone{where}", tuple(b.stop_seconds for b in found.bursts))
+
+
+def _list_floor_ratios(found: Findings) -> Iterator[Ratio]:
+    floor = median(sample.start_seconds for sample in found.floors)
+    yield Ratio("start p50 over floor", _start(found) / floor, START_AIM)
+    floor = median(sample.stop_seconds for sample in found.floors)
+    yield Ratio("stop p50 beyond floor, seconds", _stop(found) - floor, STOP_AIM_SECONDS)
+    if found.bursts:
+        best = min(median(seconds) for seconds in found.floor_bursts.values())
+        yield Ratio("burst p50 over best floor", _burst(found) / best, BURST_AIM)
+
+
+def _list_service_ratios(plain: Findings, loaded: Findings, services: int) -> Iterator[Ratio]:
+    where = f"with {services:,} Services over without"
+    yield Ratio(f"start p50 {where}", _start(loaded) / _start(plain), SERVICES_AIM)
+    yield Ratio(f"stop p50 {where}", _stop(loaded) / _stop(plain), SERVICES_AIM)
+    if plain.bursts:
+        yield Ratio(f"burst p50 {where}", _burst(loaded) / _burst(plain), SERVICES_AIM)
+
+
+def _start(found: Findings) -> float:
+    return median(sample.start_seconds for sample in found.pods)
+
+
+def _stop(found: Findings) -> float:
+    return median(sample.stop_seconds for sample in found.pods)
+
+
+def _burst(found: Findings) -> float:
+    return median(sample.start_seconds for sample in found.bursts)

@@ -71,11 +71,11 @@ def render_report(report: Report) -> str:
     """The report as aligned text for a terminal."""
     lines = [f"{report.name}", ""]
     if report.samples:
-        lines.append(f"{'':<44}{'n':>5}{'min':>10}{'p50':>10}{'p90':>10}{'p99':>10}  ms")
+        lines.append(f"{'':<56}{'n':>5}{'min':>10}{'p50':>10}{'p90':>10}{'p99':>10}  ms")
         lines += [_render_samples(samples) for samples in report.samples]
-    lines += [f"{figure.name:<44}{figure.value:>15.3f}  {figure.unit}" for figure in report.figures]
+    lines += [f"{figure.name:<56}{figure.value:>15.3f}  {figure.unit}" for figure in report.figures]
     lines += [
-        f"{ratio.name:<44}{ratio.value:>15.2f}  (aim ≤ {ratio.aim}) {'met' if ratio.met else 'MISSED'}"
+        f"{ratio.name:<56}{ratio.value:>15.2f}  (aim ≤ {ratio.aim}) {'met' if ratio.met else 'MISSED'}"
         for ratio in report.ratios
     ]
     return "\n".join(lines)
@@ -83,7 +83,7 @@ def render_report(report: Report) -> str:
 
 def _render_samples(samples: Samples) -> str:
     milliseconds = [samples.percentile(percent) * 1000 for percent in (0, 50, 90, 99)]
-    return f"{samples.name:<44}{len(samples.seconds):>5}" + "".join(
+    return f"{samples.name:<56}{len(samples.seconds):>5}" + "".join(
         f"{value:>10.1f}" for value in milliseconds
     )
 

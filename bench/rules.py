@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from bench.options import BenchOptions
 from bench.report import Figure, Ratio, Report, Samples
 from lab.namespaces import call_in_netns, create_netns, remove_netns
 from netrules.diff import diff_rulesets
@@ -40,12 +41,14 @@ class SizeResult:
     change_bytes: int
 
 
-def run(count: int) -> Report:
-    """Measures `count` changes at each size."""
+def run(options: BenchOptions) -> Report:
+    """Measures `options.count` changes at each size."""
     netns = Path(f"/run/netns/berth-bench-rules-{os.getpid()}")
     create_netns(netns)
     try:
-        return build_report([call_in_netns(netns, partial(_measure_size, size, count)) for size in SIZES])
+        return build_report(
+            [call_in_netns(netns, partial(_measure_size, size, options.count)) for size in SIZES]
+        )
     finally:
         remove_netns(netns)
 

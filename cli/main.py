@@ -17,6 +17,7 @@ from cli.failures import exit_on_failure
 
 _COMMANDS: Final = {
     "agent": ("cli.agent_commands", "agent", "Run the node agent: pods, Services and DNS of one machine."),
+    "explain": ("cli.explain_commands", "explain", "Say why something on this node is as it is."),
     "lab": ("cli.lab_commands", "lab", "Many real nodes on this one machine, to try things out."),
     "server": ("cli.server_commands", "server", "Run the control plane: API server, scheduler, controllers."),
     "version": ("cli.version_command", "version", "Print the version."),

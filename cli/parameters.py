@@ -28,14 +28,29 @@ class AddressType(click.ParamType[str]):
             self.fail(f"{value!r} is not an IP address; write one such as 192.168.56.11", param, ctx)
 
 
+class AddressPairType(click.ParamType[str]):
+    """An IP address, or one of each family with a comma between and the primary first."""
+
+    name = "IP[,IP]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            ips = tuple(ip_address(part.strip()) for part in value.split(",")) if value else ()
+        except ValueError:
+            self.fail(f"{value!r} is not an IP address; write one such as 192.168.56.11", param, ctx)
+        if len({ip.version for ip in ips}) != len(ips):
+            self.fail(f"{value!r} has two addresses of one family; write one of each", param, ctx)
+        return ",".join(map(str, ips))
+
+
 class NetworkType(click.ParamType[str]):
-    """An IP network with its prefix length."""
+    """An IP network with its prefix length; the empty text is none."""
 
     name = "CIDR"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            return str(ip_network(value))
+            return str(ip_network(value)) if value else ""
         except ValueError as error:
             self.fail(f"{value!r} is not a network ({error}); write one such as 10.244.0.0/16", param, ctx)
 

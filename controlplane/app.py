@@ -20,6 +20,7 @@ from random import Random
 from typing import Final
 
 import uvloop
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from controlplane.apiserver.server import ApiServerOptions, serve
 from controlplane.apiserver.tls import build_node_tls, build_server_tls
@@ -29,6 +30,7 @@ from controlplane.certificates import (
     PairPaths,
     build_kubeconfig,
     ensure_certificates,
+    ensure_signing_key,
     list_server_names,
     write_kubeconfig,
 )
@@ -182,7 +184,16 @@ def _build_options(
         cluster_dns=settings.cluster_dns,
         advertise_address=advertise,
         port=port,
+        signing_key=_prepare_signing_key(settings),
+        token_issuer=f"https://kubernetes.default.svc.{settings.cluster_domain}",
     )
+
+
+def _prepare_signing_key(settings: ServerSettings) -> EllipticCurvePrivateKey:
+    try:
+        return ensure_signing_key(settings.data_dir)
+    except CertificatesError as error:
+        raise ServerError(str(error)) from error
 
 
 def _find_port(sockets: Sequence[socket.socket]) -> int:

@@ -47,11 +47,18 @@ class EventRecorder:
         host: str = "",
         clock: Callable[[], float] = time.time,
         backoff: Backoff = _BACKOFF,
+        linger_seconds: float = 0.0,
+        share: float = 1.0,
     ) -> None:
+        """`linger_seconds`: how old an occurrence is before it is written. `share`: how much of its time the
+        recorder may spend on writing; what is slow because others are busy is done more rarely then.
+        """
         self._client = client
         self._source = EventSource(component=component, host=host)
         self._clock = clock
         self._backoff = backoff
+        self._linger_seconds = linger_seconds
+        self._share = share
         self._queue: asyncio.Queue[Occurrence] = asyncio.Queue(_QUEUE_LIMIT)
         self._recorded = RecordedEvents()
         self._dropped = 0
@@ -72,13 +79,24 @@ class EventRecorder:
 
     async def run(self) -> None:
         """Writes what was noted, until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
-            await self._write_patiently(await self._queue.get())
+            occurrence = await self._queue.get()
+            await self._linger(occurrence)
+            began = loop.time()
+            await self._write_patiently(occurrence)
             self._queue.task_done()
+            if self._share < 1.0:
+                await asyncio.sleep((loop.time() - began) * (1.0 / self._share - 1.0))
 
     async def drain(self) -> None:
         """Returns when all that was noted so far is written or dropped; `run` must be running."""
         await self._queue.join()
+
+    async def _linger(self, occurrence: Occurrence) -> None:
+        seconds = self._linger_seconds - (self._clock() - occurrence.when.timestamp())
+        if seconds > 0:
+            await asyncio.sleep(min(seconds, self._linger_seconds))
 
     async def _write_patiently(self, occurrence: Occurrence) -> None:
         for attempt in range(_ATTEMPTS):

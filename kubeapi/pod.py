@@ -416,8 +416,8 @@ class ContainerStateRunning(View, frozen=True, kw_only=True):
     started_at: str | None = None
 
 
-class ContainerStateTerminated(View, frozen=True, kw_only=True, omit_defaults=False):
-    exit_code: int = 0
+class ContainerStateTerminated(View, frozen=True, kw_only=True):
+    exit_code: int = msgspec.field(default_factory=int)  # a factory: always written, 0 too
     signal: int | None = None
     reason: str = ""
     message: str = ""
@@ -434,16 +434,21 @@ class ContainerState(View, frozen=True, kw_only=True):
     terminated: ContainerStateTerminated | None = None
 
 
-class ContainerStatus(View, frozen=True, kw_only=True, omit_defaults=False):
-    name: str = ""
-    state: ContainerState = ContainerState()
-    last_state: ContainerState = ContainerState()
-    ready: bool = False
-    restart_count: int = 0
-    image: str = ""
-    image_id: str = msgspec.field(default="", name="imageID")
+class ContainerStatus(View, frozen=True, kw_only=True):
+    """Fields whose default is a factory are always written, as the API demands of them."""
+
+    name: str = msgspec.field(default_factory=str)
+    state: ContainerState = msgspec.field(default_factory=ContainerState)
+    last_state: ContainerState = msgspec.field(default_factory=ContainerState)
+    ready: bool = msgspec.field(default_factory=bool)
+    restart_count: int = msgspec.field(default_factory=int)
+    image: str = msgspec.field(default_factory=str)
+    image_id: str = msgspec.field(default_factory=str, name="imageID")
     container_id: str = msgspec.field(default="", name="containerID")
     started: bool | None = None
+    allocated_resources: Mapping[str, QuantityText] = {}
+    resources: ResourceRequirements | None = None
+    stop_signal: str = ""
 
 
 class HostIP(View, frozen=True, kw_only=True):

@@ -14,7 +14,9 @@ from kubeapi.coordination import Lease
 from kubeapi.core import ConfigMap, Event, Namespace, Node, Secret, Service, ServiceAccount
 from kubeapi.discovery import EndpointSlice
 from kubeapi.meta import Object
+from kubeapi.node_classes import RuntimeClass
 from kubeapi.pod import Pod
+from kubeapi.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
 
 ViewT = TypeVar("ViewT", bound=Object)
 
@@ -57,3 +59,13 @@ ENDPOINT_SLICES: Final = Resource(
     "discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", True, EndpointSlice
 )
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease", True, Lease)
+PERSISTENT_VOLUMES: Final = Resource(
+    "", "v1", "persistentvolumes", "PersistentVolume", False, PersistentVolume
+)
+PERSISTENT_VOLUME_CLAIMS: Final = Resource(
+    "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, PersistentVolumeClaim
+)
+STORAGE_CLASSES: Final = Resource(
+    "storage.k8s.io", "v1", "storageclasses", "StorageClass", False, StorageClass
+)
+RUNTIME_CLASSES: Final = Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False, RuntimeClass)

@@ -84,6 +84,8 @@ class VolumeProjection(View, frozen=True, kw_only=True):
     secret: NamedProjection | None = None
     downward_api: DownwardAPIVolumeSource | None = msgspec.field(default=None, name="downwardAPI")
     service_account_token: ServiceAccountTokenProjection | None = None
+    cluster_trust_bundle: Mapping[str, object] | None = None
+    pod_certificate: Mapping[str, object] | None = None
 
 
 class ProjectedVolumeSource(View, frozen=True, kw_only=True):

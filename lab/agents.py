@@ -38,9 +38,12 @@ def build_agent_argv(node: RuntimeNode, proxy_mode: str) -> tuple[str, ...]:
 
 def start_agent(node: RuntimeNode, proxy_mode: str) -> Process:
     """Starts it; returns before it has registered the node."""
+    return _start(node, build_agent_argv(node, proxy_mode))
+
+
+def _start(node: RuntimeNode, argv: tuple[str, ...]) -> Process:
     if read_agent(node) is not None:
         raise LabError(f"the agent of {node.name} runs already; kill it first")
-    argv = build_agent_argv(node, proxy_mode)
     environment = dict(node.environment) | build_berth_environment(node.paths.lab)
     return start_program(node.program(PROGRAM, argv, environment))
 
@@ -53,3 +56,15 @@ def kill_agent(node: RuntimeNode) -> None:
     """SIGKILL; its pods, rules and routes stay. Gone already is success."""
     if (process := read_agent(node)) is not None:
         kill_process(process)
+
+
+def build_standalone_argv(node: RuntimeNode, proxy_mode: str) -> tuple[str, ...]:
+    """For a node without a control plane: the same, but from the directory alone."""
+    beside_a_server = ("--kubeconfig=",)
+    argv = (each for each in build_agent_argv(node, proxy_mode) if not each.startswith(beside_a_server))
+    return (*argv, "--standalone", f"--pod-cidr={node.pod_cidr}")
+
+
+def start_standalone_agent(node: RuntimeNode, proxy_mode: str = "auto") -> Process:
+    """Starts it; returns before it is healthy."""
+    return _start(node, build_standalone_argv(node, proxy_mode))

@@ -38,6 +38,7 @@ class ContainerdSettings:
     sandbox_image: str
     restrict_oom_score_adj: bool
     snapshotter: str = "overlayfs"
+    runc: Path | None = None  # None: as found in containerd's PATH
 
 
 def render_containerd_config(settings: ContainerdSettings) -> str:
@@ -68,10 +69,15 @@ def render_containerd_config(settings: ContainerdSettings) -> str:
         ),
         (f"{cri}.containerd", {"snapshotter": settings.snapshotter, "default_runtime_name": "runc"}),
         (runc, {"runtime_type": "io.containerd.runc.v2"}),
-        (f"{runc}.options", {"SystemdCgroup": False, "Root": settings.state / "runc"}),
+        (f"{runc}.options", _build_runc_options(settings)),
         (f"{cri}.cni", {"bin_dir": settings.cni_bin_directory, "conf_dir": settings.cni_conf_directory}),
     )
     return "\n".join(_render_table(name, values) for name, values in tables)
+
+
+def _build_runc_options(settings: ContainerdSettings) -> Mapping[str, object]:
+    options = {"SystemdCgroup": False, "Root": settings.state / "runc"}
+    return options if settings.runc is None else options | {"BinaryName": settings.runc}
 
 
 def has_bounding_capability(proc_status: str, capability: int) -> bool:

@@ -36,6 +36,7 @@ from lab.processes import (
     Program,
     build_environment,
     current_process,
+    find_program,
     kill_containers_then_shims,
     kill_process,
     read_process,
@@ -51,6 +52,22 @@ CONTAINERD = "containerd"
 _START_SECONDS = 30
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimePrograms:
+    """Which programs a node's runtime is made of; None: the system's.
+
+    `containerd` is a directory with containerd, containerd-shim-runc-v2 and ctr; `cni_plugins` one with the
+    CNI plugins; `runc` a program.
+    """
+
+    containerd: Path | None = None
+    cni_plugins: Path | None = None
+    runc: Path | None = None
+
+
+SYSTEM_PROGRAMS = RuntimePrograms()
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeNode:
     """Where a node's runtime is and how to work it; holds nothing open, so one can be made at any time."""
@@ -58,6 +75,7 @@ class RuntimeNode:
     paths: NodePaths
     index: int
     addresses: AddressPlan = DEFAULT_ADDRESSES
+    programs: RuntimePrograms = SYSTEM_PROGRAMS
 
     @property
     def name(self) -> str:
@@ -87,13 +105,17 @@ class RuntimeNode:
     @property
     def environment(self) -> Mapping[str, str]:
         """For programs on the node: ctr and crictl find its containerd, and `down` finds them."""
-        return build_environment() | {
+        environment = build_environment()
+        if (directory := self.programs.containerd) is not None:
+            environment["PATH"] = f"{directory}:{environment['PATH']}"
+        return environment | {
             LAB_VARIABLE: self.paths.lab.name,
             "CONTAINERD_ADDRESS": str(self.paths.containerd_socket),
             "CONTAINERD_NAMESPACE": "k8s.io",
             "CONTAINER_RUNTIME_ENDPOINT": self.endpoint,
             "IMAGE_SERVICE_ENDPOINT": self.endpoint,
             "BERTH_LAB_NODE": self.name,
+            "BERTH_ROOT_DIR": str(self.paths.agent_root),
         }
 
     def create(self) -> None:
@@ -102,7 +124,7 @@ class RuntimeNode:
         for directory in _directories(self.paths):
             directory.mkdir(parents=True, exist_ok=True)
         self.paths.resolv_conf.write_text("# A lab has no name servers but its own.\n")
-        self.paths.containerd_config.write_text(render_containerd_config(_containerd_settings(self.paths)))
+        self.paths.containerd_config.write_text(render_containerd_config(_containerd_settings(self)))
 
     def start_containerd(self) -> Process:
         """Returns once it serves; running already is an error of the caller's."""
@@ -169,7 +191,9 @@ def bring_up_runtime(node: RuntimeNode, archive: Path) -> None:
 
 
 @contextlib.contextmanager
-def running_runtime_node(lab_name: str, node_name: str = "n1") -> Iterator[RuntimeNode]:
+def running_runtime_node(
+    lab_name: str, node_name: str = "n1", programs: RuntimePrograms = SYSTEM_PROGRAMS
+) -> Iterator[RuntimeNode]:
     """A lab of one node without control plane, while the block runs; gone too when this process is killed.
 
     Labs whose owner died are removed first.
@@ -180,7 +204,7 @@ def running_runtime_node(lab_name: str, node_name: str = "n1") -> Iterator[Runti
     archive = prepare_images()
     remove_orphans()
     remove_lab(names)
-    node = RuntimeNode(names.node(node_name), 1)
+    node = RuntimeNode(names.node(node_name), 1, programs=programs)
     owner = current_process()
     nodes = (NodeState(node_name, 1),)
     write_state(names, LabState(name=lab_name, nodes=nodes, created_at=time.time(), owner=owner))
@@ -205,7 +229,8 @@ def _directories(paths: NodePaths) -> tuple[Path, ...]:
     )
 
 
-def _containerd_settings(paths: NodePaths) -> ContainerdSettings:
+def _containerd_settings(node: RuntimeNode) -> ContainerdSettings:
+    paths, programs = node.paths, node.programs
     filesystem = read_filesystem(paths.containerd_root)
     status = Path("/proc/self/status").read_text()
     return ContainerdSettings(
@@ -213,8 +238,17 @@ def _containerd_settings(paths: NodePaths) -> ContainerdSettings:
         state=paths.containerd_state,
         socket=paths.containerd_socket,
         cni_conf_directory=paths.cni_conf_directory,
-        cni_bin_directory=find_cni_plugins(),
+        cni_bin_directory=programs.cni_plugins or find_cni_plugins(),
         sandbox_image=PAUSE_IMAGE,
         restrict_oom_score_adj=not has_bounding_capability(status, CAP_SYS_RESOURCE),
         snapshotter=choose_snapshotter(filesystem),
+        runc=_choose_runc(programs),
     )
+
+
+def _choose_runc(programs: RuntimePrograms) -> Path | None:
+    """Named where containerd isn't the system's: a runc beside it may be another one, or none."""
+    if programs.runc is None and programs.containerd is not None:
+        found = find_program("runc")
+        return Path(found) if found is not None else None
+    return programs.runc

@@ -6,13 +6,34 @@ on from here. What runs is not in it; the runtime shows that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from kubeapi.pod import Pod
+from kubeapi.pod import Pod, ResourceRequirements
 
 FORMAT_VERSION: Final = 1
+
+
+class ResourceRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an in-place resize stands; what is allocated is in the record's pod itself.
+
+    `wanted`: resources by container that aren't allocated, with `reason` and `message` why, and `since` when.
+    `in_progress`: what was allocated at `allocated_at` isn't yet all with the kernel. `actuated`: resources
+    by container id that a running container was given after its start.
+    """
+
+    wanted: Mapping[str, ResourceRequirements] = {}
+    reason: str = ""
+    message: str = ""
+    since: float | None = None
+    in_progress: bool = False
+    allocated_at: float | None = None
+    actuated: Mapping[str, ResourceRequirements] = {}
+
+
+NO_RESIZE: Final = ResourceRecord()
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,7 +41,8 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `pod` holds the status as last computed. `terminating_since`: when the end was first seen, from which the
     grace period counts. `gone`: no source wants it any more. `rejection`: reason and message of a refused or
-    failed pod.
+    failed pod; `disrupted`: it was the node's own affair. `pre_stopped`: ids of the containers whose preStop
+    hook is behind them.
     """
 
     version: int = FORMAT_VERSION
@@ -29,6 +51,9 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     terminating_since: float | None = None
     gone: bool = False
     rejection: tuple[str, str] | None = None
+    disrupted: bool = False
+    pre_stopped: tuple[str, ...] = ()
+    resources: ResourceRecord = NO_RESIZE
 
 
 class RecordError(Exception):

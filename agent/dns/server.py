@@ -20,11 +20,12 @@ from agent.dns.resolvers import Resolvers
 from agent.dns.responder import Responder
 from agent.dns.zone import Zone
 from agent.errors import AgentError
+from agent.object_source import ObjectSource
 from agent.settings import AgentSettings
 from kubeapi.backoff import Backoff
 from kubeapi.core import Service
 from kubeapi.discovery import EndpointSlice
-from kubeapi.informer import Change, Informer
+from kubeapi.object_store import Change
 
 _logger = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ class DnsServer:
 
     def __init__(
         self,
-        services: Informer[Service],
-        slices: Informer[EndpointSlice],
+        services: ObjectSource[Service],
+        slices: ObjectSource[EndpointSlice],
         settings: AgentSettings,
         *,
         port: int = DNS_PORT,

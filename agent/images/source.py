@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, assert_never
 
 from agent.images.plan import (
     ERR_IMAGE_PULL,
     IMAGE_INSPECT_ERROR,
+    IMAGE_PULL_BACK_OFF,
     ImageRefused,
     Pull,
     PullFailure,
@@ -26,7 +28,7 @@ from agent.images.plan import (
     plan_next_failure,
 )
 from agent.images.reference import ImageReference, PullPolicy, choose_pull_policy, parse_image_reference
-from agent.pods.ports import LocalImage, Unavailable
+from agent.pods.ports import LocalImage, PullFacts, Unavailable
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.values import RuntimeImage
 from kubeapi.pod import Container, Pod
@@ -35,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 _PULLS: Final = 16
 _PULLS_PER_REGISTRY: Final = 4
+_SLOT_SECONDS: Final = 10.0  # for this long a pull keeps others waiting, not more: it may hang for an hour
 
 
 class ImageRuntime(Protocol):
@@ -45,6 +48,12 @@ class ImageRuntime(Protocol):
     async def pull_image(self, image: str) -> str: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Pulled:
+    image: RuntimeImage
+    seconds: float
+
+
 class CRIImages:
     """`clock` is monotonic, in seconds; back-off is kept in memory for each image."""
 
@@ -52,7 +61,8 @@ class CRIImages:
         self._runtime = runtime
         self._clock = clock
         self._failures: dict[str, PullFailure] = {}
-        self._pulls: dict[str, asyncio.Task[RuntimeImage]] = {}
+        self._pulls: dict[str, asyncio.Task[_Pulled]] = {}
+        self._handlers: list[Callable[[Pod, Container], None]] = []
         self._slots = asyncio.Semaphore(_PULLS)
         self._registry_slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(_PULLS_PER_REGISTRY)
@@ -69,7 +79,11 @@ class CRIImages:
             raise Unavailable(
                 ERR_IMAGE_PULL, f"imagePullPolicy: {error}; use Always, IfNotPresent or Never"
             ) from error
-        return await self._ensure(container.image, reference, policy, str(pod.key))
+        return await self._ensure(pod, container, reference, policy)
+
+    def subscribe_pulls(self, handler: Callable[[Pod, Container], None]) -> None:
+        """Called when a container has begun to wait for a pull of its image."""
+        self._handlers.append(handler)
 
     def pulling(self) -> tuple[str, ...]:
         """The images being pulled now, for whoever explains a wait."""
@@ -83,17 +97,21 @@ class CRIImages:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ensure(
-        self, image: str, reference: ImageReference, policy: PullPolicy, pod: str
+        self, pod: Pod, container: Container, reference: ImageReference, policy: PullPolicy
     ) -> LocalImage:
+        image = container.image
         present = None if policy is PullPolicy.ALWAYS else await self._read(reference)
         action = plan_image(image, policy, present, self._failures.get(reference.text), self._clock())
         match action:
             case UseLocal():
                 return _to_local(action.image)
             case ImageRefused():
-                raise _unavailable(action)
+                failure = self._failures.get(reference.text)
+                waits = failure is not None and action.reason == IMAGE_PULL_BACK_OFF
+                seconds = failure.retry_at - self._clock() if waits and failure is not None else None
+                raise Unavailable(action.reason, action.message, seconds)
             case Pull():
-                return replace(_to_local(await self._join_pull(reference, pod)), pulled=True)
+                return await self._join_pull(pod, container, reference)
             case _:
                 assert_never(action)
 
@@ -105,8 +123,11 @@ class CRIImages:
                 IMAGE_INSPECT_ERROR, f'Failed to inspect image "{reference.text}": {error}'
             ) from error
 
-    async def _join_pull(self, reference: ImageReference, pod: str) -> RuntimeImage:
+    async def _join_pull(self, pod: Pod, container: Container, reference: ImageReference) -> LocalImage:
         """Waits for the one pull of the image; a waiter that is cancelled leaves the pull to the others."""
+        for handler in self._handlers:
+            handler(pod, container)
+        begun = self._clock()
         task = self._pulls.get(reference.text)
         if task is None:
             task = asyncio.get_running_loop().create_task(
@@ -114,23 +135,52 @@ class CRIImages:
             )
             self._pulls[reference.text] = task
             task.add_done_callback(lambda done: self._finish(reference, done))
-            _log.info("pulling an image", extra={"image": reference.text, "pod": pod})
+            _log.info("pulling an image", extra={"image": reference.text, "pod": str(pod.key)})
         try:
-            return await asyncio.shield(task)
+            pulled = await asyncio.shield(task)
         except RuntimeServiceError as error:
             raise Unavailable(ERR_IMAGE_PULL, str(error)) from error
+        facts = PullFacts(pulled.seconds, self._clock() - begun, pulled.image.size_bytes)
+        return replace(_to_local(pulled.image), pulled=True, pull=facts)
 
-    async def _pull(self, reference: ImageReference) -> RuntimeImage:
-        async with self._registry_slots[reference.registry], self._slots:
+    async def _pull(self, reference: ImageReference) -> _Pulled:
+        async with self._hold_slots(reference):
+            begun = self._clock()
             pulled = await self._runtime.pull_image(reference.text)
             image = await self._runtime.read_image_status(pulled)
         if image is None:
             raise RuntimeServiceError(
                 f"the runtime pulled {reference.text} but doesn't hold it; is its disk full?"
             )
-        return image
+        return _Pulled(image, self._clock() - begun)
 
-    def _finish(self, reference: ImageReference, task: asyncio.Task[RuntimeImage]) -> None:
+    @asynccontextmanager
+    async def _hold_slots(self, reference: ImageReference) -> AsyncIterator[None]:
+        """One of the pulls that run at a time, for a while: a pull that hangs gives its place to others."""
+        registry = self._registry_slots[reference.registry]
+        await registry.acquire()
+        try:
+            await self._slots.acquire()
+        except BaseException:
+            registry.release()
+            raise
+        held = True
+
+        def give_back() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._slots.release()
+                registry.release()
+
+        timer = asyncio.get_running_loop().call_later(_SLOT_SECONDS, give_back)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            give_back()
+
+    def _finish(self, reference: ImageReference, task: asyncio.Task[_Pulled]) -> None:
         self._pulls.pop(reference.text, None)
         if task.cancelled():
             return

@@ -25,12 +25,17 @@ class NoNodeAddress(Exception):
 async def choose_node_ip(server_url: str, node_ip: str = "") -> str:
     """`node_ip` if given, else the source address of the way to the API server; raises NoNodeAddress."""
     if node_ip:
-        return _check(node_ip)
+        return parse_node_ips(node_ip)[0]
     source = await _find_source(server_url)
     if ipaddress.ip_address(source).is_loopback:
         # The API server runs on this very machine: others reach us by another address, if there is one.
         return find_interface_address() or source
     return source
+
+
+def choose_lone_ip(node_ip: str = "") -> str:
+    """For a node without an API server: `node_ip` if given, else an interface's address, else loopback."""
+    return parse_node_ips(node_ip)[0] if node_ip else find_interface_address() or "127.0.0.1"
 
 
 def find_interface_address() -> str | None:
@@ -43,6 +48,14 @@ def find_interface_address() -> str | None:
                 if not address.is_loopback and not address.is_link_local:
                     return str(address)
     return None
+
+
+def parse_node_ips(text: str) -> tuple[str, ...]:
+    """The addresses of `--node-ip`: one, or the primary and one of the other family; raises NoNodeAddress."""
+    ips = tuple(_check(part.strip()) for part in text.split(",") if part.strip())
+    if len(ips) > 2 or len({":" in ip for ip in ips}) != len(ips):
+        raise NoNodeAddress(f"the node IPs {text!r} are not one of IPv4 and one of IPv6")
+    return ips
 
 
 def _check(node_ip: str) -> str:

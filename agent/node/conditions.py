@@ -21,10 +21,13 @@ _INODE_RESERVE_PERCENT: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class RuntimeView:
-    """What the runtime says of itself; `trouble` is why it couldn't be asked, else empty."""
+    """What the runtime says of itself; `trouble` is why it couldn't be asked, `stall` why nobody knows how
+    the pods are; else empty.
+    """
 
     conditions: tuple[RuntimeCondition, ...] = ()
     trouble: str = ""
+    stall: str = ""
 
 
 def build_conditions(
@@ -50,7 +53,7 @@ def _runtime_troubles(runtime: RuntimeView) -> list[str]:
     if runtime.trouble:
         return [f"container runtime is down: {runtime.trouble}"]
     found = {condition.type: condition for condition in runtime.conditions}
-    troubles = []
+    troubles = [runtime.stall] if runtime.stall else []
     for kind, what in (
         ("RuntimeReady", "container runtime not ready"),
         ("NetworkReady", "container runtime network not ready"),

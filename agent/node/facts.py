@@ -40,6 +40,11 @@ class MachineFacts:
     architecture: str
 
 
+def is_app_armor_on(parameter: Path = Path("/sys/module/apparmor/parameters/enabled")) -> bool:
+    """Whether this kernel enforces AppArmor profiles."""
+    return _read_first_line(parameter) == "Y"
+
+
 def read_machine_facts(root_dir: Path) -> MachineFacts:
     """The facts of this machine; disk means the file system that holds `root_dir`."""
     memory = psutil.virtual_memory()

@@ -76,6 +76,7 @@ class NodeReporter:
         self._identity = identity
         self._read_facts = read_facts
         self._clock = clock
+        self._find_stall: Callable[[], str] = str  # knows of none
         self._facts: MachineFacts | None = None
         self._node: Node | None = None
         self._seen: Node | None = None
@@ -113,6 +114,10 @@ class NodeReporter:
 
     async def wait_until_registered(self) -> None:
         await self._registered.wait()
+
+    def watch_pods(self, find_stall: Callable[[], str]) -> None:
+        """`find_stall` answers why nobody knows how the node's pods are, or nothing: then it isn't Ready."""
+        self._find_stall = find_stall
 
     def look_again(self) -> None:
         """A hint that readiness may have changed, such as a new CNI configuration."""
@@ -213,21 +218,26 @@ class NodeReporter:
     async def _observe(self) -> Observation:
         facts = self._facts = self._read_facts()
         try:
-            view = RuntimeView(await self._runtime.read_conditions())
-            await self._read_slow_facts()
+            view = RuntimeView(await self._runtime.read_conditions(), stall=self._find_stall())
+            if self._version is None:
+                self._version = await self._runtime.read_version()
+            await self._read_images()
         except RuntimeServiceError as error:
             view = RuntimeView(trouble=str(error))
             # A runtime that comes back may be another version.
             self._version = None
         return Observation(facts, view, self._version, self._images)
 
-    async def _read_slow_facts(self) -> None:
-        if self._version is None:
-            self._version = await self._runtime.read_version()
+    async def _read_images(self) -> None:
+        """From time to time; a list that doesn't come says nothing about the pods."""
         now = asyncio.get_running_loop().time()
-        if now - self._images_at >= _IMAGES_SECONDS:
+        if now - self._images_at < _IMAGES_SECONDS:
+            return
+        self._images_at = now
+        try:
             self._images = await self._runtime.list_images()
-            self._images_at = now
+        except RuntimeServiceError as error:
+            _log.warning("the images can't be listed", extra={"error": str(error)})
 
     def _compute_delay(self) -> float:
         if self.is_ready:

@@ -40,6 +40,7 @@ class NodeIdentity:
     port: int
     max_pods: int
     labels: Mapping[str, str]
+    more_ips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def build_status(
         allocatable=build_allocatable(facts, identity.max_pods),
         conditions=build_conditions(facts, observation.runtime, conditions, now),
         addresses=(
-            NodeAddress(type="InternalIP", address=identity.ip),
+            *(NodeAddress(type="InternalIP", address=ip) for ip in (identity.ip, *identity.more_ips)),
             NodeAddress(type="Hostname", address=identity.name),
         ),
         daemon_endpoints=NodeDaemonEndpoints(kubelet_endpoint=DaemonEndpoint(port=identity.port)),

@@ -14,6 +14,7 @@ from pyroute2.netlink import rtnl
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.errors import AgentError
+from agent.podnetwork.cni_config import BRIDGE
 from agent.podnetwork.routes import ROUTE_PROTOCOL
 
 _GROUPS: Final = (
@@ -23,7 +24,7 @@ _GROUPS: Final = (
     | rtnl.RTMGRP_IPV4_ROUTE
     | rtnl.RTMGRP_IPV6_ROUTE
 )
-_POD_LINK_PREFIX: Final = "veth"
+_POD_LINK_PREFIXES: Final = ("veth", BRIDGE)
 
 
 async def watch_kernel(notice: Callable[[], None]) -> None:
@@ -48,7 +49,7 @@ def _concerns_us(message: Any) -> bool:
             return True
         case "RTM_NEWLINK" | "RTM_DELLINK":
             # The kernel drops IPv4 routes of a link that goes down without a word, so links count too; but
-            # not those of pods, which come and go all the time and carry none of our routes.
-            return not str(message.get("ifname")).startswith(_POD_LINK_PREFIX)
+            # not those of pods and their bridge, which change all the time and carry none of our routes.
+            return not str(message.get("ifname")).startswith(_POD_LINK_PREFIXES)
         case _:
             return False

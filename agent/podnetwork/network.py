@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Final
 
 from agent.errors import AgentError
+from agent.object_source import ObjectSource
 from agent.podnetwork.cni_config import BRIDGE, FILE_NAME, render_cni_config
 from agent.podnetwork.hints import watch_kernel
 from agent.podnetwork.kernel import KernelNetwork, ensure_forwarding
 from agent.podnetwork.routes import compute_routes, diff_routes, read_pod_cidrs
 from agent.settings import AgentSettings
 from kubeapi.core import Node
-from kubeapi.informer import Change, Informer
 from kubeapi.meta import ObjectKey
+from kubeapi.object_store import Change
 
 RESYNC_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 2.0
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 class PodNetwork:
     """Makes pods of this node reachable from everywhere; `remove` undoes exactly that."""
 
-    def __init__(self, nodes: Informer[Node], settings: AgentSettings) -> None:
+    def __init__(self, nodes: ObjectSource[Node], settings: AgentSettings) -> None:
         self._nodes = nodes
         self._settings = settings
         self._look = asyncio.Event()

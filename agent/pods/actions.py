@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from agent.pods.ports import ContainerID, SandboxID
+from agent.resources.pod_limits import PodLimits
+from kubeapi.pod import ResourceRequirements
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +115,16 @@ class RunPostStartHook:
 
 @dataclass(frozen=True, slots=True)
 class StopContainer:
-    """The stop signal now, SIGKILL at `kill_at`; `why` is a sentence for the pod's events."""
+    """The stop signal now, SIGKILL at `kill_at`; `why` is a sentence for the pod's events.
+
+    `signal`: the pod's own choice, which the runtime doesn't know of.
+    """
 
     container: str
     container_id: ContainerID
     kill_at: float
     why: str = ""
+    signal: str = ""
 
     @property
     def key(self) -> str:
@@ -129,6 +135,32 @@ class StopContainer:
 class RemoveContainer:
     container: str
     container_id: ContainerID
+
+    @property
+    def key(self) -> str:
+        return f"container/{self.container}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePodCgroup:
+    """The limits of the pod's own cgroup, which its containers' cgroups lie in."""
+
+    limits: PodLimits
+
+    @property
+    def key(self) -> str:
+        # A cgroup that is made while it is removed would stay.
+        return "files"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateContainerResources:
+    """Gives a running container `wanted` instead of `actuated`, which it has now."""
+
+    container: str
+    container_id: ContainerID
+    actuated: ResourceRequirements
+    wanted: ResourceRequirements
 
     @property
     def key(self) -> str:
@@ -173,6 +205,8 @@ Action: TypeAlias = (
     | RunPostStartHook
     | StopContainer
     | RemoveContainer
+    | UpdatePodCgroup
+    | UpdateContainerResources
     | RemoveVolumes
     | RemovePodFiles
     | DeletePod

@@ -6,15 +6,24 @@ of the kubelet's admission; the scheduler has asked the same before, but static 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from agent.pods.critical_pods import choose_preempted, is_critical
+from agent.pods.goal import is_sidecar, is_static
+from agent.resources.requests import compute_pod_request, list_requested, read_amount
 from kubeapi.core import Node, Taint
-from kubeapi.meta import QuantityText
-from kubeapi.pod import NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext, Toleration
-from kubeapi.quantity import parse_quantity
+from kubeapi.pod import (
+    NodeSelector,
+    NodeSelectorRequirement,
+    NodeSelectorTerm,
+    Pod,
+    PodSecurityContext,
+    Toleration,
+)
 
+_OS_LABEL: Final = "kubernetes.io/os"
 _SAFE_SYSCTLS: Final = frozenset(
     {
         "kernel.shm_rmid_forced",
@@ -39,24 +48,95 @@ class Refusal:
 
     reason: str
     message: str
+    resource: str = ""  # what the node lacks, if it is that
+    lacking: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """`preempted`: the pods that have to end for it."""
+
+    refusal: Refusal | None = None
+    preempted: tuple[Pod, ...] = ()
 
 
 def admit_pod(pod: Pod, node: Node | None, others: Iterable[Pod], max_pods: int) -> Refusal | None:
     """None: the pod may run. `others` are the pods that hold resources here; a node not known yet refuses
     nothing.
     """
+    return next(_list_refusals(pod, node, tuple(others), max_pods), None)
+
+
+def admit_new_pod(
+    pod: Pod, node: Node | None, others: Iterable[Pod], max_pods: int, *, app_armor: bool = True
+) -> Admission:
+    """As `admit_pod`; a critical pod that lacks nothing but resources has others make room for it.
+
+    `app_armor`: whether the kernel enforces profiles.
+    """
     present = tuple(others)
-    checks = (
-        _check_os(pod),
+    refusals = tuple(_list_refusals(pod, node, present, max_pods))
+    if not app_armor and (unenforced := _check_app_armor(pod)) is not None:
+        refusals = (*refusals, unenforced)
+    if not refusals:
+        return Admission()
+    lacking = {refusal.resource: refusal.lacking for refusal in refusals}
+    if is_critical(pod) and "" not in lacking:
+        preempted = choose_preempted(pod, present, lacking)
+        if preempted is not None:
+            return Admission(preempted=preempted)
+    return Admission(refusals[0])
+
+
+def _list_refusals(pod: Pod, node: Node | None, others: tuple[Pod, ...], max_pods: int) -> Iterator[Refusal]:
+    """In the order in which the kubelet asks."""
+    for refusal in (
         _check_user_namespace(pod),
         _check_sysctls(pod),
-        _check_pod_limit(present, max_pods),
-        _check_resources(pod, node, present),
+        _check_os_label(pod),
+        _check_os(pod),
+        _check_supplemental_groups(pod),
+    ):
+        if refusal is not None:
+            yield refusal
+    yield from _check_pod_limit(others, max_pods)
+    yield from list_shortages(pod, node, others)
+    for refusal in (
         _check_node_affinity(pod, node),
+        _check_node_name(pod, node),
+        _check_ports(pod, others),
         _check_taints(pod, node),
-        _check_ports(pod, present),
-    )
-    return next((refusal for refusal in checks if refusal is not None), None)
+    ):
+        if refusal is not None:
+            yield refusal
+
+
+def _check_app_armor(pod: Pod) -> Refusal | None:
+    """For a kernel without AppArmor: a profile that is asked for would quietly not be there."""
+    shared = pod.spec.security_context
+    asked = [shared.app_armor_profile if shared is not None else None]
+    for container in (*pod.spec.init_containers, *pod.spec.containers):
+        own = container.security_context
+        asked.append(own.app_armor_profile if own is not None else None)
+    if all(profile is None or profile.type == "Unconfined" for profile in asked):
+        return None
+    return Refusal("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+
+
+def _check_supplemental_groups(pod: Pod) -> Refusal | None:
+    """Strict needs a runtime that leaves out the groups of the image; none is asked for that yet."""
+    context = pod.spec.security_context or PodSecurityContext()
+    if context.supplemental_groups_policy in (None, "", "Merge"):
+        return None
+    message = f"SupplementalGroupsPolicy={context.supplemental_groups_policy} is not supported in this node"
+    return Refusal("SupplementalGroupsPolicyNotSupported", message)
+
+
+def _check_os_label(pod: Pod) -> Refusal | None:
+    if pod.spec.node_selector.get(_OS_LABEL, "linux") == "linux":
+        return None
+    message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"
+    return Refusal("PodOSSelectorNodeLabelDoesNotMatch", message)
 
 
 def _check_os(pod: Pod) -> Refusal | None:
@@ -84,23 +164,35 @@ def _check_sysctls(pod: Pod) -> Refusal | None:
     return None
 
 
-def _check_pod_limit(others: tuple[Pod, ...], max_pods: int) -> Refusal | None:
-    if len(others) < max_pods:
-        return None
-    return _out_of("pods", 1, len(others), max_pods)
+def _check_pod_limit(others: tuple[Pod, ...], max_pods: int) -> Iterator[Refusal]:
+    if len(others) >= max_pods:
+        yield _out_of("pods", 1, len(others), max_pods)
 
 
-def _check_resources(pod: Pod, node: Node | None, others: tuple[Pod, ...]) -> Refusal | None:
+def list_shortages(
+    pod: Pod, node: Node | None, others: tuple[Pod, ...], only: Collection[str] = ()
+) -> Iterator[Refusal]:
+    """Each resource that the node has too little of beside what `others` request; of all that the pod
+    requests, or of these `only`.
+
+    What is of a domain of its own and unknown to this node is somebody else's to give.
+    """
     allocatable = node.status.allocatable if node is not None else {}
-    for name, text in allocatable.items():
-        wanted = compute_request(pod, name)
-        if name == "pods" or not wanted:
+    if not allocatable:
+        return
+    for name in only or list_requested(pod):
+        wanted = compute_pod_request(pod, name)
+        if not wanted or (_is_extended(name) and name not in allocatable):
             continue
-        used = sum(compute_request(other, name) for other in others)
-        capacity = _amount({name: text}, name)
+        used = sum(compute_pod_request(other, name) for other in others)
+        capacity = read_amount(allocatable, name)
         if used + wanted > capacity:
-            return _out_of(name, wanted, used, capacity)
-    return None
+            yield _out_of(name, wanted, used, capacity)
+
+
+def _is_extended(resource: str) -> bool:
+    domain, slash, _ = resource.rpartition("/")
+    return bool(slash) and not (domain == "kubernetes.io" or domain.endswith(".kubernetes.io"))
 
 
 def _out_of(resource: str, requested: int, used: int, capacity: int) -> Refusal:
@@ -108,30 +200,15 @@ def _out_of(resource: str, requested: int, used: int, capacity: int) -> Refusal:
         f"OutOf{resource}",
         f"Node didn't have enough resource: {resource}, "
         f"requested: {requested}, used: {used}, capacity: {capacity}",
+        resource,
+        requested + used - capacity,
     )
 
 
-def compute_request(pod: Pod, resource: str) -> int:
-    """What the pod holds of a resource (CPU in millicores): its app containers and sidecars together, or more
-    where an init container needs more beside the sidecars before it.
-    """
-    sidecars, peak = 0, 0
-    for init in pod.spec.init_containers:
-        amount = _amount(init.resources.requests, resource)
-        if init.restart_policy == "Always":
-            sidecars += amount
-            peak = max(peak, sidecars)
-        else:
-            peak = max(peak, sidecars + amount)
-    apps = sum(_amount(container.resources.requests, resource) for container in pod.spec.containers)
-    return max(apps + sidecars, peak) + _amount(pod.spec.overhead, resource)
-
-
-def _amount(quantities: Mapping[str, QuantityText], resource: str) -> int:
-    if resource not in quantities:
-        return 0
-    quantity = parse_quantity(quantities[resource])
-    return quantity.millis() if resource == "cpu" else quantity.units()
+def _check_node_name(pod: Pod, node: Node | None) -> Refusal | None:
+    if node is None or pod.spec.node_name in ("", node.metadata.name):
+        return None
+    return Refusal("NodeName", "Predicate NodeName failed: node(s) didn't match the requested node name")
 
 
 def _check_node_affinity(pod: Pod, node: Node | None) -> Refusal | None:
@@ -142,11 +219,16 @@ def _check_node_affinity(pod: Pod, node: Node | None) -> Refusal | None:
     affinity = pod.spec.affinity.node_affinity if pod.spec.affinity else None
     required = affinity.required_during_scheduling_ignored_during_execution if affinity else None
     if required is not None:
-        fits = fits and any(_matches_term(term, node) for term in required.node_selector_terms)
+        fits = fits and matches_node_selector(required, node)
     if fits:
         return None
     message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
     return Refusal("NodeAffinity", message)
+
+
+def matches_node_selector(selector: NodeSelector, node: Node) -> bool:
+    """Whether one of the terms takes the node; none at all take no node."""
+    return any(_matches_term(term, node) for term in selector.node_selector_terms)
 
 
 def _matches_term(term: NodeSelectorTerm, node: Node) -> bool:
@@ -184,10 +266,12 @@ def _compare(requirement: NodeSelectorRequirement, value: str | None) -> bool:
 
 
 def _check_taints(pod: Pod, node: Node | None) -> Refusal | None:
-    taints = node.spec.taints if node is not None else ()
+    """Of taints only NoExecute counts here, and static pods, which no scheduler ever saw, are exempt."""
+    taints = node.spec.taints if node is not None and not is_static(pod) else ()
     for taint in taints:
         if taint.effect == "NoExecute" and not any(_tolerates(t, taint) for t in pod.spec.tolerations):
-            return Refusal("TaintToleration", "Predicate TaintToleration failed")
+            message = "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
+            return Refusal("TaintToleration", message)
     return None
 
 
@@ -211,7 +295,8 @@ def _check_ports(pod: Pod, others: tuple[Pod, ...]) -> Refusal | None:
 
 
 def _list_host_ports(pod: Pod) -> Iterator[tuple[str, str, int]]:
-    for container in (*pod.spec.init_containers, *pod.spec.containers):
+    """Of what runs side by side: a plain init container is over before the others need a port."""
+    for container in (*filter(is_sidecar, pod.spec.init_containers), *pod.spec.containers):
         for port in container.ports:
             number = port.host_port or (port.container_port if pod.spec.host_network else 0)
             if number:

@@ -26,6 +26,8 @@ def compute_next_backoff(previous: ObservedContainer | None) -> float:
     """The delay to keep for the exit of the attempt that follows `previous`; 0 for a first attempt."""
     if previous is None:
         return 0.0
+    if previous.cut_short or previous.replaced:
+        return previous.backoff_seconds
     if previous.backoff_seconds <= 0 or ran_long(previous):
         return CRASH_INITIAL_SECONDS
     return min(previous.backoff_seconds * 2, CRASH_MAXIMUM_SECONDS)
@@ -34,6 +36,8 @@ def compute_next_backoff(previous: ObservedContainer | None) -> float:
 def compute_restart_time(exited: ObservedContainer) -> float:
     """From when on the next attempt may be made, in seconds since the epoch."""
     finished = exited.finished_at or exited.created_at
+    if exited.cut_short or exited.replaced:
+        return finished
     return finished if ran_long(exited) else finished + exited.backoff_seconds
 
 

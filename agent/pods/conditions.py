@@ -1,7 +1,7 @@
 """The conditions of a pod, from its containers' statuses.
 
-Pure. Called by `status`. Conditions that others set, PodScheduled among them, stay as they are. Follows the
-"Pod conditions" section of the Pod lifecycle page; reasons and messages are the kubelet's.
+Pure. Called by `status`. Conditions that others set stay as they are; DisruptionTarget has several authors.
+Follows the "Pod conditions" section of the Pod lifecycle page; reasons and messages are the kubelet's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,20 @@ from kubeapi.meta import Condition
 from kubeapi.pod import ContainerStatus, Pod
 
 READY_TO_START: Final = "PodReadyToStartContainers"
-OWN_TYPES: Final = (READY_TO_START, "Initialized", "Ready", "ContainersReady")
+DISRUPTION_TARGET: Final = "DisruptionTarget"
+RESIZE_PENDING: Final = "PodResizePending"
+RESIZE_IN_PROGRESS: Final = "PodResizeInProgress"
+TRANSIENT_TYPES: Final = frozenset({RESIZE_PENDING, RESIZE_IN_PROGRESS})
+"""Conditions that are there only while they are true."""
+OWN_TYPES: Final = (
+    READY_TO_START,
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    RESIZE_PENDING,
+    RESIZE_IN_PROGRESS,
+)
 
 
 def compute_conditions(
@@ -33,19 +46,33 @@ def compute_conditions(
         _compute_initialized(pod, phase, init_statuses, statuses),
         _compute_ready(pod, containers_ready, previous),
         containers_ready,
+        Condition(type="PodScheduled", status="True"),
     )
     before = {condition.type: condition for condition in previous}
-    others = [condition for condition in previous if condition.type not in OWN_TYPES]
-    if not any(condition.type == "PodScheduled" for condition in others):
-        others.append(Condition(type="PodScheduled", status="True", last_transition_time=now))
-    return (*(_keep_time(condition, before.get(condition.type), now) for condition in fresh), *others)
+    generation = pod.metadata.generation
+    own = (_settle(condition, before.get(condition.type), generation, now) for condition in fresh)
+    return (*own, *(condition for condition in previous if condition.type not in OWN_TYPES))
 
 
-def _keep_time(condition: Condition, previous: Condition | None, now: str) -> Condition:
+def add_disruption(
+    conditions: tuple[Condition, ...], message: str, generation: int, now: str
+) -> tuple[Condition, ...]:
+    """With DisruptionTarget, which says that the node ends the pod for its own reasons: what counts failures
+    of Jobs doesn't count this one.
+    """
+    others = tuple(condition for condition in conditions if condition.type != DISRUPTION_TARGET)
+    before = next((condition for condition in conditions if condition.type == DISRUPTION_TARGET), None)
+    reason = "TerminationByKubelet"
+    fresh = Condition(type=DISRUPTION_TARGET, status="True", reason=reason, message=message)
+    return (*others, _settle(fresh, before, generation, now))
+
+
+def _settle(condition: Condition, previous: Condition | None, generation: int, now: str) -> Condition:
     same = previous is not None and previous.status == condition.status
     return Condition(
         type=condition.type,
         status=condition.status,
+        observed_generation=generation or None,
         reason=condition.reason,
         message=condition.message,
         last_transition_time=previous.last_transition_time if previous and same else now,

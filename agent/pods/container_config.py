@@ -15,7 +15,8 @@ from agent.pods import observed
 from agent.pods.actions import CreateContainer
 from agent.pods.environment import expand_all
 from agent.pods.goal import compute_spec_hash
-from agent.pods.ports import LocalImage
+from agent.pods.observed import ObservedPod
+from agent.pods.ports import ContainerID, LocalImage, Unavailable
 from agent.pods.sandbox_config import PodEnvironment, build_pod_labels
 from agent.pods.security import build_container_security
 from agent.resources.qos import compute_cpu_quota, compute_cpu_shares, compute_oom_score_adj
@@ -37,6 +38,9 @@ class ContainerMount:
     host_path: Path
     read_only: bool = False
     propagation: str = ""
+    recursive_read_only: bool = False
+    image: str = ""
+    image_sub_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class ContainerInputs:
     environment: Mapping[str, str]
     mounts: tuple[ContainerMount, ...]
     termination_file: Path
+    target_id: ContainerID | None = None
 
     def __repr__(self) -> str:
         return f"ContainerInputs({self.image.ref}, {len(self.environment)} variables)"
@@ -64,7 +69,7 @@ def build_container_config(
     inputs: ContainerInputs,
     environment: PodEnvironment,
 ) -> cri.ContainerConfig:
-    return cri.ContainerConfig(
+    config = cri.ContainerConfig(
         metadata=cri.ContainerMetadata(name=container.name, attempt=action.attempt),
         image=cri.ImageSpec(image=inputs.image.ref, user_specified_image=container.image),
         command=expand_all(container.command, inputs.environment),
@@ -84,6 +89,23 @@ def build_container_config(
             security_context=build_container_security(pod, container, inputs.image, environment.seccomp_root),
         ),
     )
+    if inputs.target_id is not None:
+        namespaces = config.linux.security_context.namespace_options
+        namespaces.pid, namespaces.target_id = cri.TARGET, inputs.target_id
+    return config
+
+
+def find_target(container: Container, pod: Pod, there: ObservedPod) -> ContainerID | None:
+    """The container whose processes an ephemeral container sees, if it names one; raises Unavailable while
+    that one doesn't run. Nothing to join where the whole pod shares its processes.
+    """
+    name = container.target_container_name
+    if not name or pod.spec.share_process_namespace or pod.spec.host_pid:
+        return None
+    target = there.newest(name)
+    if target is None or not target.running:
+        raise Unavailable("CreateContainerConfigError", f'unable to find target container "{name}"')
+    return target.id
 
 
 def build_container_resources(
@@ -113,19 +135,29 @@ def _build_annotations(
         observed.TERMINATION_FILE_ANNOTATION: str(inputs.termination_file),
         observed.GRACE_ANNOTATION: str(pod.spec.termination_grace_period_seconds),
         observed.BACKOFF_ANNOTATION: str(round(action.backoff_seconds)),
+        observed.RESOURCES_ANNOTATION: observed.encode_resources(container.resources),
     }
 
 
 def _build_mount(mount: ContainerMount) -> cri.Mount:
+    if mount.image:
+        return cri.Mount(
+            container_path=mount.container_path,
+            readonly=True,
+            image=cri.ImageSpec(image=mount.image),
+            image_sub_path=mount.image_sub_path,
+        )
     return cri.Mount(
         container_path=mount.container_path,
         host_path=str(mount.host_path),
         readonly=mount.read_only,
+        recursive_read_only=mount.recursive_read_only,
         propagation=_PROPAGATION.get(mount.propagation, cri.PROPAGATION_PRIVATE),
     )
 
 
 def _choose_stop_signal(container: Container) -> str:
     """The enum's name; one that CRI doesn't know leaves the choice to the image."""
-    name = container.lifecycle.stop_signal if container.lifecycle else None
-    return name if name is not None and name in cri.Signal.keys() else "RUNTIME_DEFAULT"  # noqa: SIM118
+    signal = (container.lifecycle.stop_signal if container.lifecycle else None) or ""
+    name = signal.replace("+", "PLUS").replace("-", "MINUS")
+    return name if name in cri.Signal.keys() else "RUNTIME_DEFAULT"  # noqa: SIM118

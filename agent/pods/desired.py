@@ -14,9 +14,17 @@ from agent.checkpoint.records import PodRecord
 from agent.pods.conditions import OWN_TYPES
 from agent.pods.goal import Ending, PodGoal, Termination
 from agent.pods.lifecycle import TERMINAL_PHASES
-from agent.pods.observed import GRACE_ANNOTATION
-from agent.runtime.values import CONTAINER_NAME_LABEL, RuntimeContainer, RuntimeSandbox
-from kubeapi.meta import ObjectMeta
+from agent.pods.observed import GRACE_ANNOTATION, ObservedPod
+from agent.pods.ports import ContainerID
+from agent.pods.progress import Progress
+from agent.runtime.values import (
+    CONTAINER_NAME_LABEL,
+    POD_NAME_LABEL,
+    POD_NAMESPACE_LABEL,
+    RuntimeContainer,
+    RuntimeSandbox,
+)
+from kubeapi.meta import ObjectMeta, parse_time
 from kubeapi.pod import Container, Pod, PodSpec, PodStatus
 
 _DEADLINE_REASON: Final = "DeadlineExceeded"
@@ -29,7 +37,7 @@ def compute_goal(record: PodRecord, now: float) -> PodGoal:
     """The pod, and its end if it has to end; `since` counts from `terminating_since` where that is known."""
     pod = record.pod
     since = record.terminating_since if record.terminating_since is not None else now
-    return PodGoal(pod, _compute_termination(record, since, now), record.start_time)
+    return PodGoal(pod, _compute_termination(record, since, now), record.start_time, record.resources)
 
 
 def _compute_termination(record: PodRecord, since: float, now: float) -> Termination | None:
@@ -40,7 +48,7 @@ def _compute_termination(record: PodRecord, since: float, now: float) -> Termina
         return Termination(Ending.DELETED, since, _choose_grace(pod))
     if record.rejection is not None:
         reason, message = record.rejection
-        return Termination(Ending.FAILED, since, _choose_grace(pod), reason, message)
+        return Termination(Ending.FAILED, since, _choose_grace(pod), reason, message, record.disrupted)
     if is_past_deadline(record, now):
         return Termination(Ending.FAILED, since, _choose_grace(pod), _DEADLINE_REASON, _DEADLINE_MESSAGE)
     return None
@@ -53,16 +61,38 @@ def _choose_grace(pod: Pod) -> int:
 
 
 def compute_deadline(record: PodRecord) -> float | None:
-    """When the pod has been active for too long, in seconds since the epoch."""
-    seconds = record.pod.spec.active_deadline_seconds
-    if seconds is None or record.pod.status.phase in TERMINAL_PHASES:
+    """When the pod has been active for too long, in seconds since the epoch.
+
+    Counted from the start that its status tells. A pod that ended by itself has none any more; one that ended
+    by its deadline is past it for good.
+    """
+    seconds, status = record.pod.spec.active_deadline_seconds, record.pod.status
+    if seconds is None or (status.phase in TERMINAL_PHASES and status.reason != _DEADLINE_REASON):
         return None
-    return record.start_time + seconds
+    begun = parse_time(status.start_time).timestamp() if status.start_time else record.start_time
+    return begun + seconds
 
 
 def is_past_deadline(record: PodRecord, now: float) -> bool:
     deadline = compute_deadline(record)
     return deadline is not None and now >= deadline
+
+
+def keep_deletion(known: Pod, new: Pod) -> Pod:
+    """`new`, with the end that the pod is already known to have: it can't be undone, nor put off.
+
+    What a source says may be older than what it said before.
+    """
+    known_meta, meta = known.metadata, new.metadata
+    if known_meta.deletion_timestamp is None:
+        return new
+    graces = (known_meta.deletion_grace_period_seconds, meta.deletion_grace_period_seconds)
+    metadata = msgspec.structs.replace(
+        meta,
+        deletion_timestamp=meta.deletion_timestamp or known_meta.deletion_timestamp,
+        deletion_grace_period_seconds=min((grace for grace in graces if grace is not None), default=None),
+    )
+    return msgspec.structs.replace(new, metadata=metadata)
 
 
 def merge_status(known: PodStatus, from_api: PodStatus) -> PodStatus:
@@ -75,6 +105,11 @@ def merge_status(known: PodStatus, from_api: PodStatus) -> PodStatus:
     return msgspec.structs.replace(known, conditions=(*own, *others), phase=phase)
 
 
+def list_pre_stopped(progress: Progress, observed: ObservedPod) -> tuple[ContainerID, ...]:
+    """The containers that are there and whose preStop hook mustn't run again, by no process."""
+    return tuple(sorted({c.id for c in observed.containers if c.id in progress.pre_stopped}))
+
+
 def was_admitted(pod: Pod) -> bool:
     """Whether an agent has had this pod before: it wrote a start time."""
     return pod.status.start_time is not None or pod.status.phase in TERMINAL_PHASES
@@ -84,17 +119,31 @@ def build_orphan(
     sandboxes: tuple[RuntimeSandbox, ...], containers: tuple[RuntimeContainer, ...]
 ) -> Pod | None:
     """A pod that only the runtime knows, as far as its labels tell; None when nothing tells its name."""
-    if not sandboxes:
+    metadata = _name_orphan(sandboxes, containers)
+    if metadata is None:
         return None
-    first = sandboxes[0]
     names = dict.fromkeys(c.labels.get(CONTAINER_NAME_LABEL, c.name) for c in containers)
     graces = [int(text) for c in containers if (text := c.annotations.get(GRACE_ANNOTATION, "")).isdigit()]
     return Pod(
         api_version="v1",
         kind="Pod",
-        metadata=ObjectMeta(name=first.pod_name, namespace=first.pod_namespace, uid=first.pod_uid),
+        metadata=metadata,
         spec=PodSpec(
             containers=tuple(Container(name=name) for name in names),
             termination_grace_period_seconds=max(graces, default=_DEFAULT_GRACE),
         ),
     )
+
+
+def _name_orphan(
+    sandboxes: tuple[RuntimeSandbox, ...], containers: tuple[RuntimeContainer, ...]
+) -> ObjectMeta | None:
+    """From its sandbox, or from a container that was made while its sandbox went."""
+    for sandbox in sandboxes:
+        return ObjectMeta(name=sandbox.pod_name, namespace=sandbox.pod_namespace, uid=sandbox.pod_uid)
+    for container in containers:
+        labels = container.labels
+        name, namespace = labels.get(POD_NAME_LABEL, ""), labels.get(POD_NAMESPACE_LABEL, "")
+        if name and namespace:
+            return ObjectMeta(name=name, namespace=namespace, uid=container.pod_uid)
+    return None

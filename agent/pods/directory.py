@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agent.pods.goal import iterate_statuses
 from agent.pods.lifecycle import find_current_sandbox
 from agent.pods.observed import ObservedContainer, ObservedPod
 from agent.pods.ports import ContainerHandle, HostPort, RunningPod
@@ -68,7 +69,7 @@ def build_handle(
 
 def _find_last_terminated(pod: Pod, name: str) -> str:
     """While a container waits for its restart, that is the newest attempt, not the one before it."""
-    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+    for status in iterate_statuses(pod.status):
         if status.name == name and status.last_state.terminated is not None:
             return status.last_state.terminated.container_id.partition("://")[2]
     return ""

@@ -94,6 +94,12 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replace, text)
 
 
+def list_unknown_names(text: str, variables: Mapping[str, str]) -> tuple[str, ...]:
+    """The names that `expand` would leave as they are, each once."""
+    names = (found[1] for found in _REFERENCE.finditer(text))
+    return tuple(dict.fromkeys(name for name in names if name is not None and name not in variables))
+
+
 def _read_source(pod: Pod, source: EnvFromSource, facts: EnvironmentFacts) -> Iterator[tuple[str, str]]:
     for reference, kind, contents in (
         (source.config_map_ref, "configmap", facts.config_maps),

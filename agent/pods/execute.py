@@ -30,41 +30,65 @@ from agent.pods.actions import (
     StartContainer,
     StopContainer,
     StopPodSandbox,
+    UpdateContainerResources,
+    UpdatePodCgroup,
 )
-from agent.pods.container_config import ContainerInputs, ContainerMount, build_container_config
+from agent.pods.container_config import (
+    ContainerInputs,
+    ContainerMount,
+    build_container_config,
+    find_target,
+)
+from agent.pods.container_mounts import asks_for_recursion, build_mounts, list_sub_paths, plan_mounts
 from agent.pods.environment import (
     CONFIG_ERROR,
     EnvironmentFacts,
     compute_environment,
-    expand,
     list_references,
 )
 from agent.pods.goal import compute_spec_hash, find_container
 from agent.pods.hooks import HookRunner
 from agent.pods.observed import ObservedContainer, ObservedPod
-from agent.pods.outcomes import ActionResult, ContainerCreated, HookFailed, ImageEnsured, VolumesPrepared
+from agent.pods.outcomes import (
+    ActionResult,
+    ContainerCreated,
+    ContainerResized,
+    ContainerStarted,
+    HookFailed,
+    ImageEnsured,
+    SandboxMade,
+    VolumesPrepared,
+)
 from agent.pods.pod_api import PodApi
-from agent.pods.pod_files import ContainerFiles, PodFiles
+from agent.pods.pod_files import ContainerFiles, PodFiles, build_termination_path
 from agent.pods.ports import (
     ConfigSource,
     ContainerID,
-    HostVolume,
     ImageSource,
     ProbeTarget,
     Unavailable,
     VolumeSource,
 )
 from agent.pods.progress import Progress
+from agent.pods.resize_update import (
+    UPDATE_ERROR,
+    build_resource_update,
+    find_memory_conflict,
+    is_memory_lowered,
+)
 from agent.pods.sandbox_config import PodEnvironment, build_log_directory, build_sandbox_config
 from agent.pods.status_writer import StatusWriter
+from agent.resources.pod_limits import compute_pod_limits
 from agent.runtime.service import RuntimeService
+from agent.runtime.stop_signal import stop_with_signal
 from agent.runtime.values import ContainerState
 from agent.volumes.sub_path import SubPathRefused
 from kubeapi.core import Service
 from kubeapi.meta import QuantityText
-from kubeapi.pod import Container, LifecycleHandler, Pod, VolumeMount
+from kubeapi.pod import Container, LifecycleHandler, Pod
 
 _CONFIG_SECONDS: Final = 10.0
+_FILES_SECONDS: Final = 60.0
 _VOLUME_SECONDS: Final = 60.0
 _IMAGE_SECONDS: Final = 3600.0
 _FLUSH_SECONDS: Final = 10.0
@@ -111,9 +135,12 @@ class Executor:
             case PrepareVolumes() | RefreshVolumes() | RemoveVolumes():
                 return await self._do_volumes(action, view.pod)
             case RunPodSandbox():
-                await self.files.prepare_pod(view.pod)
+                async with asyncio.timeout(_FILES_SECONDS):
+                    await self.files.prepare_pod(view.pod)
+                    await self.files.limit_pod(view.pod, compute_pod_limits(view.pod))
                 config = build_sandbox_config(view.pod, action.attempt, self.environment)
-                await self.runtime.run_pod_sandbox(config, view.pod.spec.runtime_class_name or "")
+                handler = view.pod.spec.runtime_class_name or ""
+                return SandboxMade(await self.runtime.run_pod_sandbox(config, handler), action.attempt)
             case StopPodSandbox():
                 await self.runtime.stop_pod_sandbox(action.sandbox_id)
             case RemovePodSandbox():
@@ -124,16 +151,26 @@ class Executor:
                 return await self._create_container(action, view)
             case StartContainer():
                 await self.runtime.start_container(action.container_id)
+                return ContainerStarted(action.container_id)
             case StopContainer():
                 # Up, never down: the runtime counts whole seconds, and a grace period is a promise.
                 remaining = max(0, math.ceil(action.kill_at - self.now()))
-                await self.runtime.stop_container(action.container_id, remaining)
+                if action.signal:
+                    await stop_with_signal(self.runtime, action.container_id, action.signal, remaining)
+                else:
+                    await self.runtime.stop_container(action.container_id, remaining)
             case RemoveContainer():
                 await self._remove_container(action, view)
             case RunPreStopHook() | RunPostStartHook():
                 return await self._run_hook(action, view)
+            case UpdatePodCgroup():
+                async with asyncio.timeout(_FILES_SECONDS):
+                    await self.files.limit_pod(view.pod, action.limits)
+            case UpdateContainerResources():
+                return await self._update_resources(action, view.pod)
             case RemovePodFiles():
-                await self.files.remove_pod(view.pod)
+                async with asyncio.timeout(_FILES_SECONDS):
+                    await self.files.remove_pod(view.pod)
             case DeletePod():
                 await self._delete_pod(view.pod)
             case _:
@@ -143,7 +180,8 @@ class Executor:
     async def _do_volumes(
         self, action: PrepareVolumes | RefreshVolumes | RemoveVolumes, pod: Pod
     ) -> ActionResult:
-        async with asyncio.timeout(_VOLUME_SECONDS):
+        pulls = any(volume.image is not None for volume in pod.spec.volumes)
+        async with asyncio.timeout(_IMAGE_SECONDS if pulls else _VOLUME_SECONDS):
             match action:
                 case PrepareVolumes():
                     return VolumesPrepared(await self.volumes.prepare_volumes(pod))
@@ -159,7 +197,17 @@ class Executor:
 
     async def _remove_container(self, action: RemoveContainer, view: PodView) -> None:
         await self.runtime.remove_container(action.container_id)
+        async with asyncio.timeout(_FILES_SECONDS):
+            await self._remove_container_files(action, view)
+
+    async def _remove_container_files(self, action: RemoveContainer, view: PodView) -> None:
         for container in view.observed.attempts(action.container):
+            if container.id == action.container_id:
+                await self.files.remove_log(
+                    build_termination_path(
+                        self.environment, view.pod.uid, container.name, container.attempt
+                    )
+                )
             if container.id == action.container_id and container.dead:
                 name = f"{container.name}/{container.restart_count}.log"
                 await self.files.remove_log(build_log_directory(view.pod, self.environment) / name)
@@ -174,9 +222,11 @@ class Executor:
     async def _create_container(self, action: CreateContainer, view: PodView) -> ContainerCreated:
         container = _find(view.pod, action.container)
         variables = await self._read_environment(view, container)
-        files, mounts = await self._prepare_mounts(action, view, container, variables)
+        async with asyncio.timeout(_FILES_SECONDS):
+            files, mounts = await self._prepare_mounts(action, view, container, variables)
         image = view.progress.images[action.container].image
-        inputs = ContainerInputs(image, variables, mounts, files.termination)
+        target = find_target(container, view.pod, view.observed)
+        inputs = ContainerInputs(image, variables, mounts, files.termination, target)
         sandbox = next(s for s in view.observed.sandboxes if s.id == action.sandbox_id)
         container_id = await self.runtime.create_container(
             action.sandbox_id,
@@ -193,8 +243,19 @@ class Executor:
             restart_count=action.restart_count,
             spec_hash=compute_spec_hash(container),
             backoff_seconds=action.backoff_seconds,
+            resources=container.resources,
         )
         return ContainerCreated(created)
+
+    async def _update_resources(self, action: UpdateContainerResources, pod: Pod) -> ContainerResized:
+        if is_memory_lowered(action):
+            used = await self.runtime.read_memory_usage(action.container_id)
+            if (conflict := find_memory_conflict(action, used)) is not None:
+                raise Unavailable(UPDATE_ERROR, conflict)
+        container = _find(pod, action.container)
+        resources = build_resource_update(pod, container, action, self.environment.memory_capacity_bytes)
+        await self.runtime.update_container_resources(action.container_id, resources)
+        return ContainerResized(action.container_id, action.wanted)
 
     async def _read_environment(self, view: PodView, container: Container) -> Mapping[str, str]:
         references = list_references(view.pod, container)
@@ -215,32 +276,22 @@ class Executor:
     async def _prepare_mounts(
         self, action: CreateContainer, view: PodView, container: Container, variables: Mapping[str, str]
     ) -> tuple[ContainerFiles, tuple[ContainerMount, ...]]:
-        volumes = view.progress.volumes or {}
-        parts = [
-            (mount, _find_volume(volumes, mount), expand(mount.sub_path_expr, variables) or mount.sub_path)
-            for mount in container.volume_mounts
-        ]
+        handler = view.pod.spec.runtime_class_name or ""
+        recursion = asks_for_recursion(container) and (
+            await self.runtime.read_handler_features(handler)
+        ).recursive_read_only
+        mounts = plan_mounts(container, view.progress.volumes or {}, variables, recursion)
         try:
             files = await self.files.prepare_container(
                 view.pod,
                 container.name,
                 action.attempt,
                 view.pod_ips,
-                tuple((volume.path, sub_path) for _, volume, sub_path in parts if sub_path),
+                list_sub_paths(mounts),
             )
         except SubPathRefused as error:
             raise Unavailable(CONFIG_ERROR, str(error)) from error
-        sub_paths = iter(files.sub_paths)
-        mounts = [
-            ContainerMount(
-                mount.mount_path,
-                next(sub_paths) if sub_path else volume.path,
-                mount.read_only or volume.read_only,
-                mount.mount_propagation or "",
-            )
-            for mount, volume, sub_path in parts
-        ]
-        return files, (*mounts, *_build_own_mounts(container, files))
+        return files, (*build_mounts(mounts, files.sub_paths), *_build_own_mounts(container, files))
 
     # --- hooks ----------------------------------------------------------------------------------------------
 
@@ -279,15 +330,6 @@ def _find_hook(container: Container, action: RunPreStopHook | RunPostStartHook) 
     if isinstance(action, RunPreStopHook):
         return container.lifecycle.pre_stop
     return container.lifecycle.post_start
-
-
-def _find_volume(volumes: Mapping[str, HostVolume], mount: VolumeMount) -> HostVolume:
-    volume = volumes.get(mount.name)
-    if volume is None:
-        raise Unavailable(
-            CONFIG_ERROR, f"the pod has no volume {mount.name}, which {mount.mount_path} mounts"
-        )
-    return volume
 
 
 def _build_own_mounts(container: Container, files: ContainerFiles) -> Iterable[ContainerMount]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from kubeapi.pod import Container, Pod
+from agent.checkpoint.records import NO_RESIZE, ResourceRecord
+from kubeapi.pod import Container, ContainerStatus, Pod, PodStatus
 
 SOURCE_ANNOTATION: Final = "kubernetes.io/config.source"
 HASH_ANNOTATION: Final = "kubernetes.io/config.hash"
@@ -34,13 +35,17 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """The end of a pod; `since` in seconds since the epoch, `grace_seconds` counted from then."""
+    """The end of a pod; `since` in seconds since the epoch, `grace_seconds` counted from then.
+
+    `disruption`: the node ends it for reasons of its own, such as its shutdown or a lack of memory.
+    """
 
     ending: Ending
     since: float
     grace_seconds: int
     reason: str = ""
     message: str = ""
+    disruption: bool = False
 
     @property
     def kill_at(self) -> float:
@@ -52,6 +57,7 @@ class PodGoal:
     pod: Pod
     termination: Termination | None = None
     start_time: float | None = None
+    resources: ResourceRecord = NO_RESIZE
 
     @property
     def static(self) -> bool:
@@ -73,14 +79,32 @@ def is_sidecar(container: Container) -> bool:
     return container.restart_policy == "Always"
 
 
+def is_ephemeral(pod: Pod, name: str) -> bool:
+    """Added to the running pod for a look around: never restarted, and nothing depends on it."""
+    return any(container.name == name for container in pod.spec.ephemeral_containers)
+
+
 def iterate_containers(pod: Pod) -> Iterator[Container]:
-    """Init containers in order, then app containers."""
+    """Init containers in order, then app containers, then ephemeral ones."""
     yield from pod.spec.init_containers
     yield from pod.spec.containers
+    yield from pod.spec.ephemeral_containers
 
 
 def find_container(pod: Pod, name: str) -> Container | None:
     return next((container for container in iterate_containers(pod) if container.name == name), None)
+
+
+def iterate_statuses(status: PodStatus) -> Iterator[ContainerStatus]:
+    """Of the same containers, in the same order, as far as the status has them."""
+    yield from status.init_container_statuses
+    yield from status.container_statuses
+    yield from status.ephemeral_container_statuses
+
+
+def find_status(pod: Pod, name: str) -> ContainerStatus | None:
+    """What the pod's own status says of a container."""
+    return next((status for status in iterate_statuses(pod.status) if status.name == name), None)
 
 
 def compute_spec_hash(container: Container) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -18,6 +18,8 @@ import msgspec
 
 from agent.checkpoint.records import PodRecord
 from agent.checkpoint.store import Checkpoint
+from agent.journal.recorder import JournalRecorder
+from agent.journal.store import NoJournal, PodJournal
 from agent.pods.actions import (
     Action,
     DeletePod,
@@ -26,15 +28,37 @@ from agent.pods.actions import (
     RefreshVolumes,
     RemovePodFiles,
     RemoveVolumes,
-    StopContainer,
+    RunPodSandbox,
+    UpdatePodCgroup,
 )
-from agent.pods.desired import compute_deadline, compute_goal, merge_status
+from agent.pods.admission import Refusal
+from agent.pods.critical_pods import PREEMPTED_MESSAGE, PREEMPTING
+from agent.pods.desired import (
+    compute_deadline,
+    compute_goal,
+    keep_deletion,
+    list_pre_stopped,
+    merge_status,
+)
 from agent.pods.execute import Executor, PodView
 from agent.pods.goal import PodGoal, find_container
+from agent.pods.launch_queue import GRANTED, LaunchQueue
 from agent.pods.lifecycle import find_current_sandbox
-from agent.pods.observe import PodObserver, ReadMessage
+from agent.pods.observe import Answer, PodObserver, ReadMessage
 from agent.pods.observed import ObservedPod, add_container
-from agent.pods.outcomes import ActionResult, ContainerCreated, note_failure, note_success
+from agent.pods.outcomes import (
+    ActionResult,
+    ContainerCreated,
+    ContainerResized,
+    ContainerStarted,
+    SandboxMade,
+    is_in_doubt,
+    note_begin,
+    note_config_change,
+    note_failure,
+    note_success,
+)
+from agent.pods.overdue import OVERDUE_SECONDS, build_call, compute_overdue_at, format_instant, mark_overdue
 from agent.pods.plan import PodPlan, failure_key, plan_pod
 from agent.pods.pod_events import (
     PodEvent,
@@ -42,12 +66,18 @@ from agent.pods.pod_events import (
     describe_begin,
     describe_crash_loops,
     describe_failure,
+    describe_overdue,
     describe_success,
+    describe_unreadable,
 )
-from agent.pods.ports import ContainerID, ProbeRunner, ProbeTarget, ProbeVerdict, Unavailable
-from agent.pods.progress import InFlight, Progress, with_entry, without_entry
-from agent.pods.status import NodeFacts, compute_pod_status
+from agent.pods.ports import ContainerID, ProbeRunner, ProbeTarget, ProbeVerdict, ServiceDrain, Unavailable
+from agent.pods.progress import Failure, Progress, with_entry, without_entry
+from agent.pods.resize import note_decision, note_wish
+from agent.pods.resize_plan import compute_resource_record, mark_replaced
+from agent.pods.resize_status import describe_resize
+from agent.pods.status import NodeFacts, compute_pod_status, order_pod_ips
 from agent.pods.status_writer import StatusWriter
+from agent.pods.waits import Wait, compute_waits
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.relist import Fingerprint
 from kubeapi.errors import KubeAPIError
@@ -56,6 +86,7 @@ from kubeapi.pod import Pod
 _logger = logging.getLogger(__name__)
 
 _RUNTIME_RETRY_SECONDS: Final = 1.0
+_PARTIAL_RETRY_SECONDS: Final = 5.0
 _INVISIBLE_TO_RUNTIME: Final = (
     PrepareVolumes,
     RefreshVolumes,
@@ -63,7 +94,9 @@ _INVISIBLE_TO_RUNTIME: Final = (
     EnsureImage,
     RemovePodFiles,
     DeletePod,
+    UpdatePodCgroup,
 )
+_LAUNCHES: Final = frozenset({"RunPodSandbox", "CreateContainer", "StartContainer"})
 _EXPECTED: Final = (RuntimeServiceError, Unavailable, KubeAPIError, OSError, TimeoutError)
 
 
@@ -76,27 +109,41 @@ class LaneTools:
     checkpoint: Checkpoint
     status_writer: StatusWriter
     events: PodEvents
+    drain: ServiceDrain
     node_facts: Callable[[], NodeFacts]
     read_message: ReadMessage
     now: Callable[[], float]
     random: Callable[[], float]
+    journal: PodJournal = field(default_factory=NoJournal)
+    launches: LaunchQueue = field(default_factory=LaunchQueue)
 
 
 class Lane:
-    """`on_look` is called after each look, with nothing awaited since the facts changed."""
+    """`on_look` is called after each look, with nothing awaited since the facts changed.
 
-    def __init__(self, record: PodRecord, tools: LaneTools, on_look: Callable[[Lane], None]) -> None:
+    `is_new`: the runtime has nothing of the pod, so that it needn't be asked.
+    """
+
+    def __init__(
+        self, record: PodRecord, tools: LaneTools, on_look: Callable[[Lane], None], *, is_new: bool = False
+    ) -> None:
         self.record = record
         self.observed = ObservedPod()
-        self.progress = Progress()
-        self.looked = False
+        self.progress = Progress(pre_stopped=frozenset(map(ContainerID, record.pre_stopped)))
+        self.looked = is_new
+        self.journal = JournalRecorder(tools.journal, record.pod)
         self._tools = tools
         self._on_look = on_look
         self._observer = PodObserver(tools.executor.runtime, record.pod.uid, tools.read_message)
         self._targets: tuple[ProbeTarget, ...] = ()
         self._tasks: dict[str, asyncio.Task[ActionResult]] = {}
+        self._plan = PodPlan()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._reading_timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
-        self._stale = True
+        self._stale = not is_new
+        self._answers: tuple[Answer, ...] = ()  # whose effects `observed` lacks yet
+        self._looked_at = 0.0  # when the runtime was last asked for everything
         self._effects = 0  # how many calls to the runtime have returned
 
     # --- what others may tell a lane: hints, and the newest wish --------------------------------------------
@@ -107,8 +154,29 @@ class Lane:
 
     def set_pod(self, pod: Pod) -> None:
         """The pod as its source has it now."""
+        pod, resources = note_wish(self.record, pod)
+        pod = keep_deletion(self.record.pod, pod)
         merged = msgspec.structs.replace(pod, status=merge_status(self.record.pod.status, pod.status))
-        self._change_record(pod=merged, gone=False)
+        if _has_other_fields(merged, self.record.pod):
+            self.refresh_volumes()  # files may name them
+        if not self.record.gone and resources == self.record.resources and _is_same(merged, self.record.pod):
+            return  # our own status coming back
+        self._change_record(pod=merged, gone=False, resources=resources)
+        self._wake.set()
+
+    def preempt(self) -> None:
+        """The pod makes room for a critical one: it ends in its grace period and has failed."""
+        self._tell(PodEvent(PREEMPTING, PREEMPTED_MESSAGE, warning=True))
+        self._change_record(rejection=(PREEMPTING, PREEMPTED_MESSAGE), disrupted=True)
+        self._wake.set()
+
+    def note_resize(self, refusal: Refusal | None) -> None:
+        """What the node says to the resources that the pod wants; None: they are its own from now on."""
+        decided = note_decision(self.record, refusal, self._tools.now())
+        if decided == self.record:
+            return
+        self._change_record(pod=decided.pod, resources=decided.resources)
+        self.refresh_volumes()  # files may name the resources
         self._wake.set()
 
     def set_gone(self) -> None:
@@ -122,9 +190,7 @@ class Lane:
 
     def refresh_volumes(self) -> None:
         """A ConfigMap or Secret of the pod changed, or its time has come."""
-        if not self.pod.spec.volumes or not self.progress.volumes_ready:
-            return
-        self.progress = replace(self.progress, volumes_stale=True)
+        self.progress = note_config_change(self.progress, bool(self.pod.spec.volumes))
         self._wake.set()
 
     def hint(self, fingerprint: Fingerprint | None) -> None:
@@ -145,31 +211,40 @@ class Lane:
                     return
                 await self._wait(plan.next_look)
         finally:
+            self._end_reading()
+            self._tools.launches.leave(self.pod.uid, self._tools.now())
             for task in self._tasks.values():
                 task.cancel()
 
     async def _look(self) -> PodPlan:
-        if self._stale and not await self._observe():
+        if is_in_doubt(self.progress, self._looked_at, self._tools.now()):
+            self._stale = True
+        if (self._stale or self._answers) and not await self._observe():
             return PodPlan(next_look=self._tools.now() + _RUNTIME_RETRY_SECONDS)
-        goal = self._update_goal()
+        goal = self._mind_resize(self._update_goal())
         self._update_probes(goal)
-        plan = plan_pod(goal, self.observed, self.progress, self._tools.now())
+        self._update_released(goal)
+        plan = self._mind_turn(plan_pod(goal, self.observed, self.progress, self._tools.now()))
         for key in plan.cancel:
             self._tasks[key].cancel()
         for action in plan.actions:
             self._start(action)
+        self._plan = plan
         self._report(goal, plan)
+        self._tell_journal(goal, plan)
         self._on_look(self)
-        return self._mind_deadline(plan)
+        return self._mind_times(plan)
 
     async def _observe(self) -> bool:
-        self._stale = False
+        self._begin_reading()
         try:
             self.observed = await self._read_settled()
         except RuntimeServiceError as error:
             self._stale = True
             _logger.warning("a pod can't be read from the runtime", extra=self._fields(error=str(error)))
             return False
+        if not self._observer.trouble:
+            self._end_reading()
         if not self.looked:
             # What runs at the first look was started by an earlier process, which ran its postStart hook.
             running = {container.id for container in self.observed.containers if container.running}
@@ -181,10 +256,17 @@ class Lane:
         """Lists that were asked for before a call of ours returned may lack its effect: they are asked for
         again.
         """
+        whole = False
         while True:
-            effects = self._effects
-            observed = await self._observer.observe()
+            effects, whole = self._effects, whole or self._stale
+            observed = None if whole else await self._observer.catch_up(self.observed, self._answers)
+            if observed is None:
+                whole, self._stale = True, False
+                self._looked_at = self._tools.now()
+                ending = compute_goal(self.record, self._tools.now()).termination is not None
+                observed = await self._observer.observe(ending=ending)
             if effects == self._effects:
+                self._answers = ()
                 return observed
 
     async def _wait(self, next_look: float | None) -> None:
@@ -195,11 +277,81 @@ class Lane:
         except TimeoutError:
             return
 
-    def _mind_deadline(self, plan: PodPlan) -> PodPlan:
+    def _mind_times(self, plan: PodPlan) -> PodPlan:
+        """The pod's deadline, and what the runtime didn't answer, ask for a look too."""
+        now = self._tools.now()
+        looks = [plan.next_look] if plan.next_look is not None else []
         deadline = compute_deadline(self.record)
-        if deadline is None or deadline <= self._tools.now():
+        if deadline is not None and deadline > now:
+            looks.append(deadline)
+        if self._observer.trouble:
+            self._stale = True
+            looks.append(now + _PARTIAL_RETRY_SECONDS)
+        return replace(plan, next_look=min(looks, default=None))
+
+    def _mind_turn(self, plan: PodPlan) -> PodPlan:
+        """A new sandbox waits for a place among the pods that start; it is given back after the last call."""
+        uid, now, launches = self.pod.uid, self._tools.now(), self._tools.launches
+        turn = GRANTED
+        if any(isinstance(action, RunPodSandbox) for action in plan.actions):
+            turn = launches.ask(uid, self._wake.set, now)
+        elif not self._is_starting(plan):
+            launches.leave(uid, now)
+        if turn != self.progress.turn:
+            self.progress = replace(self.progress, turn=turn)
+        if turn.granted:
             return plan
-        return replace(plan, next_look=min(deadline, plan.next_look or deadline))
+        looks = (look for look in (plan.next_look, turn.ask_again_at) if look is not None)
+        actions = tuple(action for action in plan.actions if not isinstance(action, RunPodSandbox))
+        return replace(plan, actions=actions, next_look=min(looks, default=None))
+
+    def _is_starting(self, plan: PodPlan) -> bool:
+        in_flight = (call.what for call in self.progress.in_flight.values())
+        planned = (type(action).__name__ for action in plan.actions)
+        return not _LAUNCHES.isdisjoint((*in_flight, *planned))
+
+    # --- calls that hang ------------------------------------------------------------------------------------
+
+    def _begin_reading(self) -> None:
+        """From now on the runtime owes an answer; a timer, as this lane itself may have to wait for it."""
+        if self._reading_timer is None:
+            since = self._tools.now()
+            loop = asyncio.get_running_loop()
+            self._reading_timer = loop.call_later(OVERDUE_SECONDS, lambda: self._note_unreadable(since))
+
+    def _end_reading(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
+        if self.progress.unreadable:
+            self.progress = replace(self.progress, unreadable="", unreadable_since=None)
+
+    def _note_unreadable(self, since: float) -> None:
+        what = self._observer.describe_hanging()
+        message = f"{what} has not been answered by the runtime since {format_instant(since)}"
+        self.progress = replace(self.progress, unreadable=message, unreadable_since=since)
+        self._tell(describe_unreadable(message))
+        self._note_hang(message, "")
+
+    def _note_overdue(self, action: Action) -> None:
+        call = self.progress.in_flight.get(action.key)
+        if call is None:
+            return
+        call = mark_overdue(call)
+        self.progress = replace(
+            self.progress, in_flight=with_entry(self.progress.in_flight, action.key, call)
+        )
+        self._tell(describe_overdue(action, call))
+        self._note_hang(call.overdue, getattr(action, "container", ""))
+
+    def _note_hang(self, message: str, container: str) -> None:
+        """Reports with what was last seen: the next look may hang itself."""
+        _logger.warning("a call for a pod hangs", extra=self._fields(call=message))
+        self.journal.note_overdue(message, container, self._tools.now())
+        goal = compute_goal(self.record, self._tools.now())
+        if self.looked or not self._was_running():
+            self._report(goal, self._plan)
+        self._tell_journal(goal, self._plan)
 
     # --- the pod's wish and its memory ----------------------------------------------------------------------
 
@@ -217,6 +369,19 @@ class Lane:
             self.record = record
             self._tools.checkpoint.save(record)
 
+    def _mind_resize(self, goal: PodGoal) -> PodGoal:
+        """Whether a resize goes on, and which exits belong to it."""
+        self.observed = mark_replaced(goal, self.observed)
+        resources = compute_resource_record(goal, self.observed, self.progress)
+        self._change_record(resources=resources)
+        return replace(goal, resources=resources)
+
+    def _note_resized(self, resized: ContainerResized) -> None:
+        actuated = with_entry(self.record.resources.actuated, resized.container_id, resized.resources)
+        resources = msgspec.structs.replace(self.record.resources, actuated=dict(actuated))
+        self._change_record(resources=resources)
+        self._observer.forget(resized.container_id)
+
     # --- probes ---------------------------------------------------------------------------------------------
 
     def _update_probes(self, goal: PodGoal) -> None:
@@ -227,7 +392,15 @@ class Lane:
         verdicts: Mapping[ContainerID, ProbeVerdict] = {
             target.container_id: self._tools.probes.verdict(target) for target in targets
         }
-        self.progress = replace(self.progress, verdicts=MappingProxyType(dict(verdicts)))
+        if verdicts != self.progress.verdicts:
+            self.progress = replace(self.progress, verdicts=MappingProxyType(dict(verdicts)))
+
+    def _update_released(self, goal: PodGoal) -> None:
+        serves = find_current_sandbox(goal.pod, self.observed) is not None
+        waits = goal.termination is not None and serves
+        released = not waits or self._tools.drain.is_released(goal.pod.uid)
+        if released != self.progress.released:
+            self.progress = replace(self.progress, released=released)
 
     def _list_targets(self, pod: Pod) -> list[ProbeTarget]:
         sandbox = find_current_sandbox(pod, self.observed)
@@ -249,61 +422,78 @@ class Lane:
         sandbox = find_current_sandbox(self.pod, self.observed)
         if sandbox is None:
             return ()
-        return self._tools.node_facts().host_ips if self.pod.spec.host_network else sandbox.ips
+        host_ips = self._tools.node_facts().host_ips
+        return host_ips if self.pod.spec.host_network else order_pod_ips(sandbox.ips, host_ips)
 
     # --- actions --------------------------------------------------------------------------------------------
 
     def _start(self, action: Action) -> None:
-        kill_at = action.kill_at if isinstance(action, StopContainer) else None
-        call = InFlight(type(action).__name__, self._tools.now(), kill_at)
-        self.progress = replace(
-            self.progress, in_flight=with_entry(self.progress.in_flight, action.key, call)
-        )
+        now, loop = self._tools.now(), asyncio.get_running_loop()
+        call = build_call(action, self.pod, now)
+        progress = note_begin(self.progress, action)
+        self.progress = replace(progress, in_flight=with_entry(progress.in_flight, action.key, call))
+        patience = compute_overdue_at(call) - now
+        self._timers[action.key] = loop.call_later(patience, lambda: self._note_overdue(action))
         self._tell(describe_begin(action))
         view = PodView(self.pod, self.observed, self.progress, self._pod_ips())
-        task = asyncio.get_running_loop().create_task(
-            self._carry_out(action, view), name=f"{call.what} of {self.pod.key}"
-        )
+        task = loop.create_task(self._carry_out(action, view), name=f"{call.what} of {self.pod.key}")
         self._tasks[action.key] = task
         task.add_done_callback(lambda done: self._finish(action, done))
 
     async def _carry_out(self, action: Action, view: PodView) -> ActionResult:
+        began_at = view.progress.in_flight[action.key].since
         try:
             result = await self._tools.executor.execute(action, view)
         except _EXPECTED as error:
-            self._note_failure(action, error)
+            self._note_failure(action, error, began_at)
         except Exception as error:
             _logger.exception(
                 "an action ended in an unexpected error", extra=self._fields(action=str(action))
             )
-            self._note_failure(action, error)
+            self._note_failure(action, error, began_at)
         else:
             self.progress = note_success(self.progress, action, result)
+            self._change_record(pre_stopped=list_pre_stopped(self.progress, self.observed))
+            if isinstance(result, ContainerResized):
+                self._note_resized(result)
             self._tell(describe_success(self.pod, action, result))
+            self._journal_action(action, began_at, result, None)
             return result
         return None
 
-    def _note_failure(self, action: Action, error: Exception) -> None:
+    def _note_failure(self, action: Action, error: Exception, began_at: float) -> None:
         tools = self._tools
         self.progress = note_failure(self.progress, action, error, tools.now(), tools.random())
         failure = self.progress.failures[failure_key(action)]
         _logger.warning("an action failed", extra=self._fields(action=str(action), error=failure.message))
         self._tell(describe_failure(self.pod, action, failure))
+        self._journal_action(action, began_at, None, failure)
+
+    def _journal_action(
+        self, action: Action, began_at: float, result: ActionResult, failure: Failure | None
+    ) -> None:
+        self.journal.note_action(action, began_at, self._tools.now(), result, failure)
 
     def _finish(self, action: Action, done: asyncio.Task[ActionResult]) -> None:
         self.progress = replace(self.progress, in_flight=without_entry(self.progress.in_flight, action.key))
         self._tasks.pop(action.key, None)
+        if (timer := self._timers.pop(action.key, None)) is not None:
+            timer.cancel()
         if not isinstance(action, _INVISIBLE_TO_RUNTIME):
             self._note_effect(None if done.cancelled() else done.result())
         self._wake.set()
 
     def _note_effect(self, result: ActionResult) -> None:
         self._effects += 1
-        if isinstance(result, ContainerCreated):
-            # The answer is as good as a list, and a container that waits to be started costs time.
-            self.observed = add_container(self.observed, result.container)
-        else:
-            self._stale = True
+        match result:
+            case ContainerCreated(container):
+                # The answer is as good as a list, and a container that waits to be started costs time.
+                self.observed = add_container(self.observed, container)
+                self._observer.note_created(container)
+            case SandboxMade() | ContainerStarted():
+                self._answers = (*self._answers, result)
+            case _:
+                self._stale = True
 
     def _tell(self, event: PodEvent | None) -> None:
         if event is not None:
@@ -322,11 +512,40 @@ class Lane:
         if status != self.pod.status:
             for event in describe_crash_loops(self.pod, status):
                 self._tell(event)
+            for event in describe_resize(goal, self.pod.status, status):
+                self._tell(event)
+            self.journal.note_status(self.pod.status, status, tools.now())
             self._change_record(pod=msgspec.structs.replace(self.pod, status=status))
         tools.status_writer.submit(self.pod, status)
+
+    def _tell_journal(self, goal: PodGoal, plan: PodPlan) -> None:
+        now = self._tools.now()
+        self.journal.note_termination(goal.termination, now)
+        if not plan.finished:
+            waits = compute_waits(goal, self.observed, self.progress, plan, now)
+            self.journal.show(self.pod.status, (*waits, *self._list_write_waits()), now)
+
+    def _list_write_waits(self) -> tuple[Wait, ...]:
+        """A status that the API server doesn't take yet."""
+        trouble = self._tools.status_writer.find_trouble(self.pod.uid)
+        if trouble is None:
+            return ()
+        return (Wait("status", "StatusNotWritten", trouble.message, trouble.since),)
 
     def _was_running(self) -> bool:
         return any(status.container_id for status in self.pod.status.container_statuses)
 
     def _fields(self, **more: str) -> dict[str, str]:
         return {"pod": str(self.pod.key), "uid": self.pod.uid, **more}
+
+
+def _is_same(pod: Pod, known: Pod) -> bool:
+    """Whether two versions of a pod say the same."""
+    metadata = msgspec.structs.replace(pod.metadata, resource_version=known.metadata.resource_version)
+    return msgspec.structs.replace(pod, metadata=metadata) == known
+
+
+def _has_other_fields(pod: Pod, before: Pod) -> bool:
+    """Whether something changed that the downward API offers."""
+    old, new = before.metadata, pod.metadata
+    return old.labels != new.labels or old.annotations != new.annotations

@@ -13,20 +13,23 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Protocol
 
 from agent.checkpoint.records import PodRecord
-from agent.pods.admission import admit_pod
+from agent.journal.recorder import JournalRecorder
+from agent.pods.admission import admit_new_pod
 from agent.pods.desired import build_orphan, was_admitted
 from agent.pods.directory import build_handle, build_running_pod
 from agent.pods.goal import is_static
 from agent.pods.lane import Lane, LaneTools
 from agent.pods.lifecycle import TERMINAL_PHASES
-from agent.pods.pod_events import PodEvent, describe_probe_failure
+from agent.pods.pod_events import PodEvent, describe_probe_failure, describe_pulling
 from agent.pods.ports import ContainerHandle, ProbeFailure, RunningPod
+from agent.pods.resize import compute_turn, decide_resize
 from agent.pods.sandbox_config import build_log_directory
+from agent.pods.waits import Wait
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.relist import Fingerprint
 from kubeapi.core import Node
 from kubeapi.meta import ObjectKey
-from kubeapi.pod import Pod, PodUID
+from kubeapi.pod import Container, Pod, PodUID
 
 _logger = logging.getLogger(__name__)
 
@@ -51,41 +54,53 @@ class PodLanes:
         *,
         read_node: Callable[[], Node | None],
         max_pods: int,
+        app_armor: bool = True,
     ) -> None:
         self._tools = tools
         self._memory = memory
         self._read_node = read_node
         self._max_pods = max_pods
+        self._app_armor = app_armor
         self._lanes: dict[PodUID, Lane] = {}
         self._waiting: dict[ObjectKey, Pod] = {}
         self._running: dict[PodUID, RunningPod] = {}
         self._handlers: list[Callable[[], None]] = []
+        self._look_handlers: list[Callable[[], None]] = []
         self._starts: asyncio.Queue[Lane | PodUID] = asyncio.Queue()
         self._adopts_orphans = False
+        self._orphans: set[PodUID] = set()  # being read
+        self._shown: frozenset[PodUID] | None = None  # what the last relist had something of
+        self._directories: Mapping[PodUID, Pod] = {}
 
     # --- wishes ---------------------------------------------------------------------------------------------
 
     def restore(self, records: Iterable[PodRecord]) -> None:
         """Pods that this node remembers; their sources will confirm them or drop them."""
         for record in records:
-            self._open(record)
+            self._open(record).journal.note_resumption(self._tools.now())
 
     def set_pod(self, pod: Pod) -> None:
         """A source has this pod, new or changed."""
         lane = self._lanes.get(pod.uid)
-        if lane is not None:
+        if lane is not None and lane.record.gone:
+            # Wanted again, as a static pod's file may be: what has begun to end does so first.
+            self._waiting[pod.key] = pod
+        elif lane is not None:
             self._memory.retain(pod)
             lane.set_pod(pod)
+            self._decide_resizes()
         elif is_static(pod) and self._find_by_key(pod.key) is not None:
             # The file changed: the old pod goes first, as both may want the same ports and names.
+            self._drop_waiting(pod.key)
             self._waiting[pod.key] = pod
+            self._tell_of_waiting(pod)
         else:
-            self._open(self._admit(pod))
+            self._tell_of_arrival(self._open(self._admit(pod)))
 
     def remove_pod(self, uid: PodUID) -> None:
         """No source has this pod any more."""
         for key in [key for key, pod in self._waiting.items() if pod.uid == uid]:
-            del self._waiting[key]
+            self._drop_waiting(key)
         if (lane := self._lanes.get(uid)) is not None:
             lane.set_gone()
 
@@ -94,29 +109,70 @@ class PodLanes:
         for uid, lane in tuple(self._lanes.items()):
             if is_static(lane.pod) == static and uid not in uids:
                 lane.set_gone()
+        for key, pod in tuple(self._waiting.items()):
+            if is_static(pod) == static and pod.uid not in uids:
+                self._drop_waiting(key)
 
     def adopt_orphans(self) -> None:
         """From now on the sources are complete: whatever else the runtime shows of ours goes."""
         self._adopts_orphans = True
+        self._read_orphans(self._directories)
 
     def _admit(self, pod: Pod) -> PodRecord:
         now = self._tools.now()
         if was_admitted(pod) or pod.metadata.deletion_timestamp is not None:
             return PodRecord(pod=pod, start_time=now)
         others = [lane.pod for lane in self._lanes.values() if _holds_resources(lane)]
-        refusal = admit_pod(pod, self._read_node(), others, self._max_pods)
+        admission = admit_new_pod(pod, self._read_node(), others, self._max_pods, app_armor=self._app_armor)
+        for preempted in admission.preempted:
+            self._lanes[preempted.uid].preempt()
+        refusal = admission.refusal
         if refusal is None:
             return PodRecord(pod=pod, start_time=now)
         self._tools.events.record(pod, PodEvent(refusal.reason, refusal.message, warning=True))
         message = f"Pod was rejected: {refusal.message}"
         return PodRecord(pod=pod, start_time=now, rejection=(refusal.reason, message))
 
-    def _open(self, record: PodRecord) -> None:
-        lane = Lane(record, self._tools, self._note_look)
+    def _decide_resizes(self) -> None:
+        """Which pods get the resources that they wait for; at each change that may have made room."""
+        waiting = [lane for lane in self._lanes.values() if _wants_resize(lane)]
+        for lane in sorted(waiting, key=lambda lane: compute_turn(lane.record)):
+            others = [
+                other.pod for other in self._lanes.values() if other is not lane and _holds_resources(other)
+            ]
+            lane.note_resize(decide_resize(lane.pod, lane.record.resources.wanted, self._read_node(), others))
+
+    def _tell_of_arrival(self, lane: Lane) -> None:
+        now, record = self._tools.now(), lane.record
+        lane.journal.note_arrival(record.pod, now)
+        if was_admitted(record.pod):
+            lane.journal.note_resumption(now)
+        else:
+            lane.journal.note_admission(record.rejection, now)
+
+    def _drop_waiting(self, key: ObjectKey) -> None:
+        """Of a pod that never got a lane nothing is left but what the journal says of it."""
+        pod = self._waiting.pop(key, None)
+        if pod is not None and pod.uid not in self._lanes:
+            JournalRecorder(self._tools.journal, pod).close(self._tools.now())
+
+    def _tell_of_waiting(self, pod: Pod) -> None:
+        """A pod whose predecessor still ends has no lane yet."""
+        now = self._tools.now()
+        message = "the pod of this name that its file had before is still ending"
+        recorder = JournalRecorder(self._tools.journal, pod)
+        recorder.note_arrival(pod, now)
+        recorder.show(pod.status, (Wait("pod", "PredecessorTerminating", message, now),), now)
+
+    def _open(self, record: PodRecord) -> Lane:
+        # Nobody else makes anything of a pod: what the runtime lacked before there was a lane, it lacks.
+        is_new = self._shown is not None and record.pod.uid not in self._shown
+        lane = Lane(record, self._tools, self._note_look, is_new=is_new)
         self._lanes[record.pod.uid] = lane
         self._memory.retain(record.pod)
         self._tools.checkpoint.save(record)
         self._starts.put_nowait(lane)
+        return lane
 
     def _find_by_key(self, key: ObjectKey) -> Lane | None:
         """The lane of that name; of two, the one whose pod isn't ending."""
@@ -127,11 +183,23 @@ class PodLanes:
 
     def note_relist(self, pods: Mapping[PodUID, Fingerprint]) -> None:
         """What the runtime shows of all pods."""
+        self._shown = frozenset(pods)
         for uid, lane in tuple(self._lanes.items()):
             lane.hint(pods.get(uid, frozenset()))
+        self._decide_resizes()
         if self._adopts_orphans:
-            for uid in pods.keys() - self._lanes.keys():
-                self._starts.put_nowait(uid)
+            self._read_orphans(pods)
+
+    def note_directories(self, pods: Mapping[PodUID, Pod]) -> None:
+        """The pods that have a directory on this machine, as far as its name tells of them."""
+        self._directories = pods
+        if self._adopts_orphans:
+            self._read_orphans(pods)
+
+    def _read_orphans(self, pods: Mapping[PodUID, object]) -> None:
+        for uid in pods.keys() - self._lanes.keys() - self._orphans:
+            self._orphans.add(uid)
+            self._starts.put_nowait(uid)
 
     def note_event(self, uid: PodUID) -> None:
         """The runtime says that something happened to this pod."""
@@ -142,10 +210,22 @@ class PodLanes:
         if (lane := self._lanes.get(uid)) is not None:
             lane.look_again()
 
+    def note_released(self, uid: PodUID) -> None:
+        """No Service of this node sends clients to the pod any more."""
+        if (lane := self._lanes.get(uid)) is not None:
+            lane.look_again()
+
     def note_probe_failure(self, failure: ProbeFailure) -> None:
         """A container didn't pass a probe that counts."""
         if (lane := self._lanes.get(failure.uid)) is not None:
-            self._tools.events.record(lane.pod, describe_probe_failure(failure))
+            event = describe_probe_failure(failure)
+            self._tools.events.record(lane.pod, event)
+            if failure.in_flight:
+                lane.journal.note_overdue(event.message, failure.container, self._tools.now())
+
+    def note_pull(self, pod: Pod, container: Container) -> None:
+        """The image of one of the pod's containers is being pulled."""
+        self._tools.events.record(pod, describe_pulling(container))
 
     def note_config(self, uid: PodUID) -> None:
         """A ConfigMap or Secret of this pod changed."""
@@ -167,7 +247,7 @@ class PodLanes:
                 if isinstance(start, Lane):
                     group.create_task(self._run_lane(start), name=f"pod {start.pod.key}")
                 else:
-                    await self._open_orphan(start)
+                    group.create_task(self._open_orphan(start), name=f"orphan {start}")
 
     async def _run_lane(self, lane: Lane) -> None:
         while True:
@@ -189,7 +269,9 @@ class PodLanes:
         except RuntimeServiceError as error:
             _logger.warning("an orphan can't be read", extra={"uid": uid, "error": str(error)})
             return
-        orphan = build_orphan(sandboxes, containers)
+        finally:
+            self._orphans.discard(uid)
+        orphan = build_orphan(sandboxes, containers) or self._directories.get(uid)
         if orphan is not None and uid not in self._lanes:
             _logger.info("a pod that no source wants is removed", extra={"pod": str(orphan.key), "uid": uid})
             self._open(PodRecord(pod=orphan, start_time=self._tools.now(), gone=True))
@@ -202,7 +284,10 @@ class PodLanes:
         self._tools.probes.set_targets(uid, ())
         self._tools.status_writer.forget(uid)
         self._tools.checkpoint.remove(uid)
+        lane.journal.close(self._tools.now())
         self._change_running(uid, None)
+        for handler in self._look_handlers:
+            handler()
         successor = self._waiting.pop(lane.pod.key, None)
         if successor is not None:
             self.set_pod(successor)
@@ -217,6 +302,9 @@ class PodLanes:
 
     def subscribe_running(self, handler: Callable[[], None]) -> None:
         self._handlers.append(handler)
+
+    def subscribe_pods(self, handler: Callable[[], None]) -> None:
+        self._look_handlers.append(handler)
 
     def find_container(
         self, key: ObjectKey, uid: str, container: str, previous: bool
@@ -234,6 +322,8 @@ class PodLanes:
     def _note_look(self, lane: Lane) -> None:
         terminating = lane.record.terminating_since is not None
         self._change_running(lane.pod.uid, build_running_pod(lane.pod, lane.observed, terminating))
+        for handler in self._look_handlers:
+            handler()
 
     def _change_running(self, uid: PodUID, running: RunningPod | None) -> None:
         if self._running.get(uid) == running:
@@ -244,6 +334,10 @@ class PodLanes:
             self._running[uid] = running
         for handler in self._handlers:
             handler()
+
+
+def _wants_resize(lane: Lane) -> bool:
+    return bool(lane.record.resources.wanted) and lane.record.terminating_since is None
 
 
 def _holds_resources(lane: Lane) -> bool:

@@ -2,21 +2,23 @@
 initialization.
 
 Pure. Called by the plans and the status, so that both judge alike. Follows the Pod lifecycle and the init
-container pages of the Kubernetes documentation.
+container pages of the Kubernetes documentation, and KEP-5307 for the rules of single containers.
 """
 
 from __future__ import annotations
 
-from agent.pods.goal import is_sidecar
+from agent.pods.goal import is_ephemeral, is_sidecar, iterate_containers
 from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox
 from agent.pods.progress import Progress
-from kubeapi.pod import Container, Pod
+from agent.runtime.values import ContainerState
+from kubeapi.pod import Container, ContainerRestartRule, Pod
 
 TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
+_RESTART_ACTIONS = frozenset({"Restart"})
 
 
 def has_container(pod: Pod, name: str) -> bool:
-    return any(container.name == name for container in (*pod.spec.init_containers, *pod.spec.containers))
+    return any(container.name == name for container in iterate_containers(pod))
 
 
 def is_init_container(pod: Pod, container: Container) -> bool:
@@ -25,17 +27,45 @@ def is_init_container(pod: Pod, container: Container) -> bool:
 
 def should_restart(pod: Pod, container: Container, exited: ObservedContainer) -> bool:
     """Whether another attempt follows this exit, now or after a back-off."""
-    if is_sidecar(container):
+    if is_ephemeral(pod, container.name):
+        return False
+    if is_sidecar(container) or exited.cut_short or exited.replaced or exited.state is ContainerState.UNKNOWN:
         return True
-    if is_init_container(pod, container):
-        return exited.exit_code != 0 and pod.spec.restart_policy != "Never"
-    match container.restart_policy or pod.spec.restart_policy:
-        case "Never":
-            return False
-        case "OnFailure":
-            return exited.exit_code != 0
-        case _:
+    if exited.exit_code == 0 and is_init_container(pod, container):
+        return False
+    return allows_restart(pod, container, exited.exit_code)
+
+
+def allows_restart(pod: Pod, container: Container, exit_code: int) -> bool:
+    """Whether the policies let a container that ended with this code run again.
+
+    The first of the container's own rules that matches decides, then its own policy, then the pod's; an init
+    container runs again after a success for none of them, which isn't looked at here.
+    """
+    if container.restart_policy is not None:
+        if any(_matches(rule, exit_code) for rule in container.restart_policy_rules):
             return True
+        return _allows(container.restart_policy, exit_code)
+    if is_init_container(pod, container):
+        return pod.spec.restart_policy != "Never"
+    return _allows(pod.spec.restart_policy, exit_code)
+
+
+def _allows(policy: str, exit_code: int) -> bool:
+    return policy not in ("Never", "OnFailure") or (policy == "OnFailure" and exit_code != 0)
+
+
+def _matches(rule: ContainerRestartRule, exit_code: int) -> bool:
+    """Whether this is a rule to restart the container after such an exit; an unknown rule never is."""
+    if rule.action not in _RESTART_ACTIONS or rule.exit_codes is None:
+        return False
+    match rule.exit_codes.operator:
+        case "In":
+            return exit_code in rule.exit_codes.values
+        case "NotIn":
+            return exit_code not in rule.exit_codes.values
+        case _:
+            return False
 
 
 def find_current_sandbox(pod: Pod, observed: ObservedPod) -> ObservedSandbox | None:
@@ -63,8 +93,19 @@ def is_init_done(
     if newest is None:
         return False
     if is_sidecar(container):
-        return newest.running and progress.verdict(newest.id).started
-    return newest.dead and newest.exit_code == 0
+        return newest.running and has_started(container, newest, progress)
+    return newest.state is ContainerState.EXITED and newest.exit_code == 0
+
+
+def has_started(container: Container, running: ObservedContainer, progress: Progress) -> bool:
+    """Whether a running container's postStart hook and its startup probe are behind it."""
+    return progress.verdict(running.id).started and not awaits_post_start(container, running, progress)
+
+
+def awaits_post_start(container: Container, running: ObservedContainer, progress: Progress) -> bool:
+    """Whether the postStart hook hasn't succeeded yet; until then the container doesn't count as running."""
+    hook = container.lifecycle.post_start if container.lifecycle else None
+    return hook is not None and running.id not in progress.post_started
 
 
 def is_pod_finished(pod: Pod, observed: ObservedPod) -> bool:

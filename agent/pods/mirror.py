@@ -66,6 +66,7 @@ class MirrorKeeper:
         self._statics: Mapping[PodUID, StaticPod] = {}
         self._mirrors: dict[ObjectKey, Pod] = {}
         self._work = asyncio.Event()
+        self._complaints: set[str] = set()
 
     def set_statics(self, statics: Mapping[PodUID, StaticPod]) -> None:
         self._statics = statics
@@ -101,10 +102,7 @@ class MirrorKeeper:
         try:
             match change:
                 case CreateMirror(static):
-                    document = build_mirror_document(static, self._node_uid())
-                    created = await self._api.create_pod(document, static.pod.metadata.namespace)
-                    if created is not None:
-                        self.note_mirror(static.pod.key, created)
+                    await self._create(static)
                 case DeleteMirror(mirror):
                     await self._api.delete_pod(mirror)
                     self._mirrors.pop(mirror.key, None)
@@ -112,5 +110,24 @@ class MirrorKeeper:
                 case _:
                     assert_never(change)
         except KubeAPIError as error:
-            _logger.warning("a mirror pod can't be changed", extra={"error": str(error)})
-            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._work.set)
+            self._complain(str(error))
+            self._try_again_later()
+
+    async def _create(self, static: StaticPod) -> None:
+        document = build_mirror_document(static, self._node_uid())
+        created = await self._api.create_pod(document, static.pod.metadata.namespace)
+        if created is None:
+            # Another pod has the name, or an earlier mirror is still going.
+            self._try_again_later()
+        else:
+            self._complaints.clear()
+            self.note_mirror(static.pod.key, created)
+
+    def _try_again_later(self) -> None:
+        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._work.set)
+
+    def _complain(self, complaint: str) -> None:
+        """Once for each: what the server refuses it goes on refusing."""
+        if complaint not in self._complaints:
+            self._complaints.add(complaint)
+            _logger.warning("a mirror pod can't be changed", extra={"error": complaint})

@@ -11,13 +11,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from agent.pods.ports import ContainerID, SandboxID
 from agent.runtime.values import (
     ContainerState,
+    LinuxResources,
     RuntimeContainer,
     RuntimeContainerStatus,
     RuntimeSandbox,
 )
+from kubeapi.pod import ResourceRequirements
 
 HASH_ANNOTATION: Final = "io.kubernetes.container.hash"
 RESTART_COUNT_ANNOTATION: Final = "io.kubernetes.container.restartCount"
@@ -25,7 +29,10 @@ TERMINATION_PATH_ANNOTATION: Final = "io.kubernetes.container.terminationMessage
 TERMINATION_POLICY_ANNOTATION: Final = "io.kubernetes.container.terminationMessagePolicy"
 GRACE_ANNOTATION: Final = "io.kubernetes.pod.terminationGracePeriod"
 BACKOFF_ANNOTATION: Final = "berth.dev/crash-backoff-seconds"
+RESOURCES_ANNOTATION: Final = "berth.dev/resources"
 TERMINATION_FILE_ANNOTATION: Final = "berth.dev/termination-message-file"
+
+_GIVEN_UP: Final = ("context canceled", "context deadline exceeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +66,24 @@ class ObservedContainer:
     image: str = ""
     image_ref: str = ""
     log_path: str = ""
+    stop_signal: str = ""
+    resources: ResourceRequirements | None = None  # that it was made with, where its annotation tells
+    reported: LinuxResources | None = None  # that the runtime shows now
+    replaced: bool = False  # it makes room for an attempt with other resources
 
     @property
     def running(self) -> bool:
         return self.state is ContainerState.RUNNING
+
+    @property
+    def cut_short(self) -> bool:
+        """Its start was given up because the caller went away: nothing of it ever ran.
+
+        containerd ends a start with its call, as a crash of the agent or a deadline do, and shows an exit.
+        """
+        if self.state is not ContainerState.EXITED or self.started_at is not None:
+            return False
+        return any(words in self.message for words in _GIVEN_UP)
 
     @property
     def dead(self) -> bool:
@@ -122,6 +143,7 @@ def build_observed_container(
         grace_seconds=_read_int(annotations, GRACE_ANNOTATION, 30),
         image=container.image,
         image_ref=container.image_ref,
+        resources=decode_resources(annotations.get(RESOURCES_ANNOTATION, "")),
     )
     return facts if status is None else _add_status(facts, status, termination_message)
 
@@ -134,7 +156,7 @@ def _add_status(
         sandbox_id=facts.sandbox_id,
         name=facts.name,
         attempt=facts.attempt,
-        state=facts.state,
+        state=status.state,
         created_at=facts.created_at,
         restart_count=facts.restart_count,
         spec_hash=facts.spec_hash,
@@ -144,26 +166,62 @@ def _add_status(
         finished_at=status.finished_at,
         exit_code=status.exit_code,
         reason=status.reason,
-        message=termination_message or status.message,
+        message=": ".join(filter(None, (status.message, termination_message))),
         image=status.image or facts.image,
         image_ref=status.image_ref or facts.image_ref,
         log_path=status.log_path,
+        stop_signal=status.stop_signal,
+        resources=facts.resources,
+        reported=status.resources,
     )
 
 
 def build_observed_pod(
     sandboxes: Iterable[ObservedSandbox], containers: Iterable[ObservedContainer]
 ) -> ObservedPod:
-    """Ordered newest first: by creation for sandboxes, by creation then attempt for containers."""
+    """Ordered newest first: by attempt, then creation.
+
+    Attempts only grow, while a call whose answer was lost may show its creation after that of its successor.
+    """
     return ObservedPod(
-        tuple(sorted(sandboxes, key=lambda s: (s.created_at, s.attempt), reverse=True)),
-        tuple(sorted(containers, key=lambda c: (c.created_at, c.attempt), reverse=True)),
+        tuple(sorted(sandboxes, key=lambda s: (s.attempt, s.created_at), reverse=True)),
+        tuple(sorted(containers, key=lambda c: (c.attempt, c.created_at), reverse=True)),
     )
 
 
 def add_container(observed: ObservedPod, container: ObservedContainer) -> ObservedPod:
     """The pod with a container that has just been made, and is the newest therefore."""
     return ObservedPod(observed.sandboxes, (container, *observed.containers))
+
+
+def add_sandbox(observed: ObservedPod, sandbox: ObservedSandbox) -> ObservedPod:
+    """The pod with a sandbox that has just been made, and is the newest therefore."""
+    others = tuple(each for each in observed.sandboxes if each.id != sandbox.id)
+    return ObservedPod((sandbox, *others), observed.containers)
+
+
+def add_started(observed: ObservedPod, started: ObservedContainer) -> ObservedPod:
+    """The pod with what is known of one of its containers since it was started."""
+    return ObservedPod(
+        observed.sandboxes, tuple(started if c.id == started.id else c for c in observed.containers)
+    )
+
+
+def build_started(created: ObservedContainer, status: RuntimeContainerStatus) -> ObservedContainer:
+    """A container that runs since its creation was seen."""
+    return _add_status(created, status, "")
+
+
+def encode_resources(resources: ResourceRequirements) -> str:
+    """For the annotation of a container that is made."""
+    return msgspec.json.encode(resources).decode()
+
+
+def decode_resources(text: str) -> ResourceRequirements | None:
+    try:
+        return msgspec.json.decode(text, type=ResourceRequirements)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _read_int(annotations: Mapping[str, str], key: str, default: int) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from agent.pods.actions import (
     Action,
@@ -20,11 +21,12 @@ from agent.pods.actions import (
     StartContainer,
     StopContainer,
 )
-from agent.pods.goal import find_container
+from agent.pods.goal import find_container, is_ephemeral
 from agent.pods.outcomes import ActionResult, HookFailed, ImageEnsured
-from agent.pods.ports import ProbeFailure
-from agent.pods.progress import Failure
-from kubeapi.pod import ContainerStatus, Pod, PodStatus
+from agent.pods.overdue import format_instant
+from agent.pods.ports import LocalImage, ProbeFailure
+from agent.pods.progress import Failure, InFlight
+from kubeapi.pod import Container, ContainerStatus, Pod, PodStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class PodEvents(Protocol):
         """Notes that something happened; returns at once and never fails."""
 
 
+def describe_pulling(container: Container) -> PodEvent:
+    """Told by who pulls: most actions that ensure an image find it there."""
+    return PodEvent("Pulling", f'Pulling image "{container.image}"', container.name)
+
+
 def describe_begin(action: Action) -> PodEvent | None:
     """What is told before the action."""
     if isinstance(action, StopContainer):
@@ -53,9 +60,7 @@ def describe_begin(action: Action) -> PodEvent | None:
 def describe_success(pod: Pod, action: Action, result: ActionResult) -> PodEvent | None:
     match action, result:
         case EnsureImage(), ImageEnsured(image):
-            return PodEvent(
-                "Pulled", _describe_image(_image_name(pod, action), image.pulled), action.container
-            )
+            return PodEvent("Pulled", _describe_image(_image_name(pod, action), image), action.container)
         case CreateContainer(), _:
             return PodEvent("Created", f"Created container: {action.container}", action.container)
         case StartContainer(), _:
@@ -77,7 +82,7 @@ def describe_failure(pod: Pod, action: Action, failure: Failure) -> PodEvent:
         case EnsureImage() if reason == "ErrImagePull":
             reason, message = "Failed", f'Failed to pull image "{_image_name(pod, action)}": {message}'
         case EnsureImage() if reason == "ImagePullBackOff":
-            reason = "BackOff"
+            return PodEvent("BackOff", message, container)
         case CreateContainer() | StartContainer():
             reason, message = "Failed", f"Error: {message}"
         case _:
@@ -85,8 +90,45 @@ def describe_failure(pod: Pod, action: Action, failure: Failure) -> PodEvent:
     return PodEvent(reason, message, container, warning=True)
 
 
+_OVERDUE_REASONS: Final = MappingProxyType(
+    {
+        "PrepareVolumes": "FailedMount",
+        "RefreshVolumes": "FailedMount",
+        "RunPodSandbox": "FailedCreatePodSandBox",
+        "EnsureImage": "Pulling",
+        "CreateContainer": "Failed",
+        "StartContainer": "Failed",
+        "RunPostStartHook": "FailedPostStartHook",
+        "RunPreStopHook": "Killing",
+        "StopContainer": "FailedKillContainer",
+        "DeletePod": "FailedSync",
+    }
+)
+# They may well take longer than other calls, and nothing is wrong then.
+_PATIENT: Final = frozenset({"EnsureImage", "RunPreStopHook"})
+
+
+def describe_overdue(action: Action, call: InFlight) -> PodEvent:
+    """A call that takes too long, while it is still in flight."""
+    container = getattr(action, "container", "")
+    reason = _OVERDUE_REASONS.get(call.what, "FailedKillPod")
+    message = call.overdue
+    if isinstance(action, RunPreStopHook):
+        message += f"; the container is killed at {format_instant(action.kill_at)}"
+    return PodEvent(reason, message, container, warning=call.what not in _PATIENT)
+
+
+def describe_unreadable(message: str) -> PodEvent:
+    """The runtime doesn't say how the pod is."""
+    return PodEvent("FailedSync", f"error determining status: {message}", warning=True)
+
+
 def describe_probe_failure(failure: ProbeFailure) -> PodEvent:
     what = failure.kind.value.capitalize()
+    if failure.in_flight:
+        return PodEvent(
+            "Unhealthy", f"{what} probe hangs: {failure.message}", failure.container, warning=True
+        )
     return PodEvent("Unhealthy", f"{what} probe failed: {failure.message}", failure.container, warning=True)
 
 
@@ -116,7 +158,34 @@ def _image_name(pod: Pod, action: EnsureImage) -> str:
     return container.image if container is not None else ""
 
 
-def _describe_image(name: str, pulled: bool) -> str:
-    if pulled:
+def _describe_image(name: str, image: LocalImage) -> str:
+    if not image.pulled:
+        return f'Container image "{name}" already present on machine'
+    if (pull := image.pull) is None:
         return f'Successfully pulled image "{name}"'
-    return f'Container image "{name}" already present on machine'
+    took, waited = format_duration(pull.seconds), format_duration(pull.waiting_seconds)
+    size = f"Image size: {pull.size_bytes} bytes."
+    return f'Successfully pulled image "{name}" in {took} ({waited} including waiting). {size}'
+
+
+def format_duration(seconds: float) -> str:
+    """Milliseconds as Go prints them: 543ms, 1.2s, 1m2.5s."""
+    milliseconds = int(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms" if milliseconds else "0s"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text
+
+
+def build_field_path(pod: Pod, container: str) -> str:
+    """Where in the pod the part lies that an event is about; empty for the pod itself."""
+    if not container:
+        return ""
+    if any(init.name == container for init in pod.spec.init_containers):
+        return f"spec.initContainers{{{container}}}"
+    kind = "ephemeralContainers" if is_ephemeral(pod, container) else "containers"
+    return f"spec.{kind}{{{container}}}"

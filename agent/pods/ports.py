@@ -7,7 +7,7 @@ Pure: protocols and frozen values only. `agent.app` joins the implementations; t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import NewType, Protocol
@@ -24,25 +24,38 @@ class Unavailable(Exception):
 
     `reason` is spelled as the kubelet spells it (ErrImagePull, ImagePullBackOff, ErrImageNeverPull,
     InvalidImageName, FailedMount, CreateContainerConfigError, …); `message` is one sentence without secrets.
+    `retry_seconds`: when it may be different, where that is known; trying earlier is in vain.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, retry_seconds: float | None = None) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
+        self.retry_seconds = retry_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class PullFacts:
+    """What a pull took: the transfer itself, and that with the wait for its turn."""
+
+    seconds: float
+    waiting_seconds: float
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class LocalImage:
     """An image the runtime holds; `ref` is what CreateContainer takes, `user` what the image declares.
 
-    `pulled`: it wasn't there, or the policy asked for more than that, and so it was pulled.
+    `pulled`: it wasn't there, or the policy asked for more than that, and so it was pulled; `pull` tells of
+    that, and doesn't make it another image.
     """
 
     ref: str
     user_id: int | None
     user_name: str
     pulled: bool = False
+    pull: PullFacts | None = field(default=None, compare=False)
 
 
 class ImageSource(Protocol):
@@ -52,10 +65,14 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HostVolume:
-    """A volume of a pod, ready on the host; `path` is a directory, or a file for a hostPath file."""
+    """A volume of a pod, ready on the host; `path` is a directory, or a file for a hostPath file.
+
+    With an `image` the runtime mounts that image's contents, and the path means nothing.
+    """
 
     path: Path
     read_only: bool = False
+    image: str = ""
 
 
 class VolumeSource(Protocol):
@@ -111,12 +128,16 @@ class ProbeTarget:
 
 @dataclass(frozen=True, slots=True)
 class ProbeFailure:
-    """One try of a probe that the container didn't pass; `message` may hold what its command printed."""
+    """One try of a probe that the container didn't pass; `message` may hold what its command printed.
+
+    `in_flight`: the try hasn't ended yet, and takes long; it counts towards nothing.
+    """
 
     uid: PodUID
     container: str
     kind: ProbeKind
     message: str
+    in_flight: bool = False
 
 
 class ProbeRunner(Protocol):
@@ -164,6 +185,18 @@ class ContainerHandle:
     running: bool
 
 
+class ServiceDrain(Protocol):
+    """Whether clients of Services are still sent to a pod that ends; asked before its processes are told."""
+
+    def is_released(self, uid: PodUID) -> bool:
+        """True once this node's rules send no new connection to the pod, or to nothing better than it; also
+        for a pod that no Service has.
+        """
+
+    def subscribe(self, handler: Callable[[PodUID], None]) -> None:
+        """Called when `is_released` has become true for a pod."""
+
+
 class PodDirectory(Protocol):
     """The pods of this node as their lanes last saw them; lookups in memory."""
 
@@ -179,3 +212,10 @@ class PodDirectory(Protocol):
     ) -> ContainerHandle | None:
         """The container's newest attempt, or the one before; an empty uid matches any, an empty container
         name the only or default container."""
+
+
+class ObservablePods(PodDirectory, Protocol):
+    """The same, for who follows every change of a status."""
+
+    def subscribe_pods(self, handler: Callable[[], None]) -> None:
+        """Called after each look at a pod, when `pods()` may answer differently; quick, and often."""

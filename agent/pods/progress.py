@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from agent.pods.launch_queue import GRANTED, Turn
 from agent.pods.ports import ContainerID, HostVolume, LocalImage, ProbeVerdict, SandboxID
+from agent.resources.pod_limits import PodLimits
 
 ValueT = TypeVar("ValueT")
 
@@ -20,22 +22,31 @@ UNPROBED: Final = ProbeVerdict(started=True, ready=True, live=True)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The last failure of one action key: a reason as the kubelet spells it, and when to try again."""
+    """The last failure of one action key: a reason as the kubelet spells it, and when to try again.
+
+    `first_at`: when the row of failures that this one continues began.
+    """
 
     reason: str
     message: str
     since: float
     retry_at: float
     count: int = 1
+    first_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A call that hasn't returned; shown to whoever asks what a pod waits for."""
+    """A call that hasn't returned; shown to whoever asks what a pod waits for.
+
+    `overdue`: once it takes too long, a sentence that says so.
+    """
 
     what: str
     since: float
     kill_at: float | None = None
+    target: str = ""
+    overdue: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +58,9 @@ class ReadyImage:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """`attempt_floors`: attempts below were refused because their name is reserved. Container ids in the
-    sets.
+    sets. `released`: no Service sends clients to the pod any more, or it doesn't end.
+    `turn`: whether the node has a place for its start.
+    `unreadable`: what of the pod the runtime has not answered for some time, as a sentence.
     """
 
     volumes: Mapping[str, HostVolume] | None = None
@@ -64,6 +77,11 @@ class Progress:
     in_flight: Mapping[str, InFlight] = field(default_factory=dict)
     stopped: frozenset[SandboxID | ContainerID] = frozenset()
     verdicts: Mapping[ContainerID, ProbeVerdict] = field(default_factory=dict)
+    released: bool = True
+    pod_limits: PodLimits | None = None
+    unreadable: str = ""
+    unreadable_since: float | None = None
+    turn: Turn = GRANTED
 
     @property
     def volumes_ready(self) -> bool:

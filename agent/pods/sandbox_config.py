@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from agent.pods.dns_config import Resolver, compute_fqdn, compute_hostname, compute_resolver
 from agent.pods.security import build_sandbox_security
 from agent.resources.cgroup import build_pod_cgroup_parent
-from agent.resources.qos import compute_qos_class
+from agent.resources.pod_limits import CPU_PERIOD_MICROSECONDS, compute_pod_limits
+from agent.resources.qos import compute_cpu_quota, compute_cpu_shares, compute_qos_class
+from agent.resources.requests import read_amount
 from agent.runtime.values import NODE_LABEL, POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL
 from cri_proto.runtime.v1 import api_pb2 as cri
 from kubeapi.pod import Pod, PodSecurityContext
@@ -69,7 +73,35 @@ def build_sandbox_config(pod: Pod, attempt: int, environment: PodEnvironment) ->
             ),
             security_context=build_sandbox_security(pod, environment.seccomp_root),
             sysctls=_build_sysctls(pod),
+            overhead=_build_overhead(pod),
+            resources=_build_resources(pod),
         ),
+    )
+
+
+def _build_overhead(pod: Pod) -> cri.LinuxContainerResources | None:
+    """What the RuntimeClass adds for the sandbox itself; a runtime of virtual machines sizes them by it."""
+    overhead = pod.spec.overhead
+    if not overhead:
+        return None
+    cpu = read_amount(overhead, "cpu")
+    return cri.LinuxContainerResources(
+        cpu_period=CPU_PERIOD_MICROSECONDS,
+        cpu_quota=compute_cpu_quota(cpu, CPU_PERIOD_MICROSECONDS),
+        cpu_shares=compute_cpu_shares(cpu),
+        memory_limit_in_bytes=read_amount(overhead, "memory"),
+    )
+
+
+def _build_resources(pod: Pod) -> cri.LinuxContainerResources:
+    """The sum of the containers, without the overhead."""
+    spec = msgspec.structs.replace(pod.spec, overhead={})
+    limits = compute_pod_limits(msgspec.structs.replace(pod, spec=spec))
+    return cri.LinuxContainerResources(
+        cpu_period=CPU_PERIOD_MICROSECONDS,
+        cpu_quota=limits.cpu_quota or 0,
+        cpu_shares=limits.cpu_shares,
+        memory_limit_in_bytes=limits.memory_bytes or 0,
     )
 
 

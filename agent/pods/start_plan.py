@@ -6,6 +6,8 @@ yet holds up only what must come after it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from agent.pods.actions import (
     CreateContainer,
     EnsureImage,
@@ -17,8 +19,9 @@ from agent.pods.actions import (
     StartContainer,
 )
 from agent.pods.backoff import compute_next_backoff, compute_restart_time
-from agent.pods.goal import compute_spec_hash, is_sidecar
+from agent.pods.goal import compute_spec_hash, find_status, is_sidecar
 from agent.pods.lifecycle import (
+    allows_restart,
     find_current_sandbox,
     has_started_apps,
     is_init_container,
@@ -31,6 +34,8 @@ from agent.pods.stop_plan import plan_stop, plan_stop_sandboxes
 from agent.pods.wanted import Wanted, join_wanted
 from agent.runtime.values import ContainerState
 from kubeapi.pod import Container, Pod
+
+_KILLED_EXIT_CODE: Final = 137
 
 
 def plan_running(pod: Pod, observed: ObservedPod, progress: Progress, now: float) -> Wanted:
@@ -67,6 +72,19 @@ def _plan_sandbox(pod: Pod, observed: ObservedPod, progress: Progress, now: floa
 def _plan_containers(
     pod: Pod, observed: ObservedPod, progress: Progress, sandbox: ObservedSandbox, now: float
 ) -> Wanted:
+    """Ephemeral containers start whenever they appear, all others in their order."""
+    return join_wanted(
+        _plan_ordered_containers(pod, observed, progress, sandbox, now),
+        *(
+            _plan_ephemeral_container(pod, container, observed, progress, sandbox, now)
+            for container in pod.spec.ephemeral_containers
+        ),
+    )
+
+
+def _plan_ordered_containers(
+    pod: Pod, observed: ObservedPod, progress: Progress, sandbox: ObservedSandbox, now: float
+) -> Wanted:
     parts: list[Wanted] = []
     started_apps = has_started_apps(pod, observed, sandbox)
     for container in pod.spec.init_containers:
@@ -79,6 +97,32 @@ def _plan_containers(
     return join_wanted(*parts)
 
 
+def _plan_ephemeral_container(
+    pod: Pod,
+    container: Container,
+    observed: ObservedPod,
+    progress: Progress,
+    sandbox: ObservedSandbox,
+    now: float,
+) -> Wanted:
+    """Started once; an exit, even with the sandbox that it was in, is its end."""
+    newest = observed.newest(container.name)
+    if newest is None:
+        known = find_status(pod, container.name)
+        if known is not None and known.container_id:
+            return Wanted()  # it ran, and the runtime has forgotten it
+        return _plan_launch(pod, container, None, observed, progress, sandbox)
+    if newest.state is ContainerState.CREATED and newest.sandbox_id == sandbox.id:
+        return Wanted((StartContainer(container.name, newest.id),))
+    if newest.state is ContainerState.CREATED:
+        return Wanted((RemoveContainer(container.name, newest.id),))
+    if newest.running and newest.sandbox_id != sandbox.id:
+        return plan_stop(container, newest, progress, now, now, "its sandbox was replaced")
+    if newest.state is ContainerState.UNKNOWN and newest.id not in progress.stopped:
+        return plan_stop(container, newest, progress, now, now, "its state is unknown")
+    return _plan_launch(pod, container, newest, observed, progress, sandbox) if newest.cut_short else Wanted()
+
+
 def _plan_container(
     pod: Pod,
     container: Container,
@@ -89,7 +133,7 @@ def _plan_container(
 ) -> Wanted:
     newest = observed.newest(container.name)
     if newest is None:
-        return _plan_launch(container, None, observed, progress, sandbox)
+        return _plan_launch(pod, container, None, observed, progress, sandbox)
     if newest.sandbox_id != sandbox.id:
         return _plan_relaunch_after_sandbox(pod, container, newest, observed, progress, sandbox, now)
     match newest.state:
@@ -115,19 +159,25 @@ def _plan_started(
 ) -> Wanted:
     kill_at = now + _choose_grace(pod, container, running, progress)
     if running.spec_hash != compute_spec_hash(container):
-        why = f"Container {container.name} definition changed, will be restarted"
+        why = _explain_stop(pod, container, "definition changed")
         return plan_stop(container, running, progress, now, kill_at, why)
     if running.id in progress.hook_failed:
         return plan_stop(container, running, progress, now, kill_at, "FailedPostStartHook")
     verdict = progress.verdict(running.id)
     if not verdict.live:
         probe = "liveness" if verdict.started else "startup"
-        why = f"Container {container.name} failed {probe} probe, will be restarted"
+        why = _explain_stop(pod, container, f"failed {probe} probe")
         return plan_stop(container, running, progress, now, kill_at, why)
     hook = container.lifecycle.post_start if container.lifecycle else None
     if hook is not None and running.id not in progress.post_started:
         return Wanted((RunPostStartHook(container.name, running.id),))
     return Wanted()
+
+
+def _explain_stop(pod: Pod, container: Container, why: str) -> str:
+    """In the kubelet's words, which say whether the container comes back."""
+    returns = allows_restart(pod, container, _KILLED_EXIT_CODE)
+    return f"Container {container.name} {why}{', will be restarted' if returns else ''}"
 
 
 def _choose_grace(pod: Pod, container: Container, running: ObservedContainer, progress: Progress) -> int:
@@ -152,7 +202,7 @@ def _plan_relaunch(
     restart_at = compute_restart_time(exited)
     if now < restart_at:
         return Wanted(next_look=restart_at)
-    return _plan_launch(container, exited, observed, progress, sandbox)
+    return _plan_launch(pod, container, exited, observed, progress, sandbox)
 
 
 def _plan_relaunch_after_sandbox(
@@ -167,12 +217,16 @@ def _plan_relaunch_after_sandbox(
     """In a new sandbox every init container runs again; an app container only if its policy says so."""
     if previous.running:
         return plan_stop(container, previous, progress, now, now, "its sandbox was replaced")
+    if previous.state is ContainerState.CREATED:
+        # A start of it may still be under way in the runtime: it goes before there is another.
+        return Wanted((RemoveContainer(container.name, previous.id),))
     if is_init_container(pod, container) or not previous.dead:
-        return _plan_launch(container, previous, observed, progress, sandbox)
+        return _plan_launch(pod, container, previous, observed, progress, sandbox)
     return _plan_relaunch(pod, container, previous, observed, progress, sandbox, now)
 
 
 def _plan_launch(
+    pod: Pod,
     container: Container,
     previous: ObservedContainer | None,
     observed: ObservedPod,
@@ -190,11 +244,22 @@ def _plan_launch(
                 container.name,
                 sandbox.id,
                 attempt,
-                restart_count=previous.restart_count + 1 if previous else 0,
+                restart_count=_count_restarts(pod, container, previous),
                 backoff_seconds=compute_next_backoff(previous),
             ),
         )
     )
+
+
+def _count_restarts(pod: Pod, container: Container, previous: ObservedContainer | None) -> int:
+    """How often the container has been started again, with the attempt that follows `previous`.
+
+    A runtime that has lost its containers, as by a wiped disk, leaves the count to the pod's status.
+    """
+    if previous is None:
+        known = find_status(pod, container.name)
+        return 0 if known is None else known.restart_count + bool(known.container_id)
+    return previous.restart_count if previous.cut_short else previous.restart_count + 1
 
 
 def _next_attempt(container: Container, observed: ObservedPod, progress: Progress) -> int:

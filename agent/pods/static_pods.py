@@ -1,6 +1,6 @@
-"""Pods from manifests in a directory: reading them, and what makes them different from the API's.
+"""What makes a pod from a manifest different from the API's, and what its mirror pod looks like.
 
-Pure. Called by `sources` with the text of each file. The name gets the node's name as its end, and the uid
+Pure. Called by `manifests` with each Pod of a file. The name gets the node's name as its end, and the uid
 follows from the content, so that a changed file is another pod. Follows the "Create static Pods" page.
 """
 
@@ -8,22 +8,43 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-import yaml
 
+from agent.pods.api_references import list_api_references
 from agent.pods.goal import HASH_ANNOTATION, MIRROR_ANNOTATION, SEEN_ANNOTATION, SOURCE_ANNOTATION
-from kubeapi.pod import Pod
+from kubeapi.pod import Container, Pod, PodSpec
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _MAX_NAME: Final = 253
+_PRIORITIES: Final = MappingProxyType(
+    {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+)
 
 
 class ManifestError(Exception):
     """One sentence: which file, what is wrong with it, what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRules:
+    """What the directory may hold: kinds, and (plurals of) kinds of objects that its pods may refer to."""
+
+    kinds: tuple[str, ...]
+    references: frozenset[str]
+
+    def describe_kinds(self) -> str:
+        if len(self.kinds) == 1:
+            return f"only v1 {self.kinds[0]}s can be static"
+        return f"only v1 {', '.join(self.kinds[:-1])} and {self.kinds[-1]} can be used here"
+
+
+BESIDE_AN_API_SERVER: Final = ManifestRules(("Pod",), frozenset())
+ALONE: Final = ManifestRules(("Pod", "ConfigMap", "Secret", "Service"), frozenset({"configmaps", "secrets"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,71 +55,112 @@ class StaticPod:
     document: Mapping[str, Any]
 
 
-def parse_manifest(path: str, text: str, node_name: str, seen: str) -> tuple[StaticPod, ...]:
-    """The pods of one file, YAML or JSON, of which a file usually holds one; raises ManifestError."""
-    try:
-        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
-    except yaml.YAMLError as error:
-        raise ManifestError(f"{path} is neither YAML nor JSON ({_describe(error)}); mend it") from error
-    return tuple(pod for document in documents for pod in _parse_document(path, document, node_name, seen))
-
-
-def _parse_document(path: str, document: Any, node_name: str, seen: str) -> Iterator[StaticPod]:
-    if not isinstance(document, dict):
-        raise ManifestError(f"{path} holds no Kubernetes object; write a Pod with apiVersion and kind")
-    if (document.get("apiVersion"), document.get("kind")) != ("v1", "Pod"):
-        kind = f"{document.get('apiVersion')} {document.get('kind')}"
-        raise ManifestError(f"{path} holds a {kind}, but only v1 Pods can be static; take it out")
-    try:
-        yield _complete(path, document, node_name, seen)
-    except msgspec.ValidationError as error:
-        raise ManifestError(f"{path} is no valid Pod: {error}") from error
-
-
-def _complete(path: str, document: dict[str, Any], node_name: str, seen: str) -> StaticPod:
-    metadata = {**(document.get("metadata") or {})}
-    name = metadata.get("name") or ""
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) + len(node_name) >= _MAX_NAME:
-        raise ManifestError(
-            f"{path} names its Pod {name!r}, which is no DNS subdomain; "
-            "use lower case letters, digits and '-'"
-        )
+def complete_pod(
+    path: str, document: dict[str, Any], node_name: str, seen: str, rules: ManifestRules
+) -> StaticPod:
+    """The pod of a manifest; raises ManifestError and msgspec.ValidationError."""
+    metadata = {**get_mapping(path, document, "metadata")}
+    annotations = get_mapping(path, metadata, "annotations")
+    name = check_name(path, "Pod", metadata.get("name"), len(node_name) + 1)
     digest = _digest(document, node_name)
     metadata |= {
         "name": f"{name}-{node_name.lower()}",
-        "namespace": metadata.get("namespace") or "default",
+        "namespace": check_name(path, "namespace", metadata.get("namespace") or "default"),
         "uid": digest,
         "annotations": {
-            **(metadata.get("annotations") or {}),
+            **annotations,
             HASH_ANNOTATION: digest,
             SEEN_ANNOTATION: seen,
             SOURCE_ANNOTATION: "file",
         },
     }
-    spec = {**(document.get("spec") or {}), "nodeName": node_name}
-    whole = {**document, "metadata": metadata, "spec": _with_defaults(spec)}
+    spec = _complete_spec(path, get_mapping(path, document, "spec"), node_name)
+    whole = {**document, "metadata": metadata, "spec": spec}
     whole.pop("status", None)
     pod = msgspec.convert(whole, Pod, strict=True)
-    _check(path, pod)
-    return StaticPod(pod, whole)
+    _check(path, pod, rules)
+    return StaticPod(_with_defaults(pod), whole)
 
 
-def _check(path: str, pod: Pod) -> None:
+def check_name(path: str, kind: str, name: object, room: int = 0) -> str:
+    """The name, if it is one and leaves room for what comes behind it; raises ManifestError."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) + room > _MAX_NAME:
+        raise ManifestError(
+            f"{path} names its {kind} {name!r}, which is no DNS subdomain; "
+            "use lower case letters, digits and '-'"
+        )
+    return name
+
+
+def _check(path: str, pod: Pod, rules: ManifestRules) -> None:
     containers = (*pod.spec.init_containers, *pod.spec.containers)
     names = [container.name for container in containers]
+    volumes = [volume.name for volume in pod.spec.volumes]
     if not pod.spec.containers:
         raise ManifestError(f"{path} has no containers; add at least one to spec.containers")
     if len(set(names)) < len(names) or not all(_NAME.fullmatch(name) for name in names):
         raise ManifestError(f"{path} has containers without a name of their own; name each differently")
+    if len(set(volumes)) < len(volumes) or not all(_NAME.fullmatch(name) for name in volumes):
+        raise ManifestError(f"{path} has volumes without a name of their own; name each differently")
     if not all(container.image for container in containers):
         raise ManifestError(f"{path} has a container without an image; name one")
+    if forbidden := sorted(list_api_references(pod) - rules.references):
+        raise ManifestError(
+            f"{path} has a Pod that refers to {', '.join(forbidden)}, which static pods may not reference; "
+            "use literal values and hostPath or emptyDir volumes"
+        )
 
 
-def _with_defaults(spec: dict[str, Any]) -> dict[str, Any]:
-    """Static pods run whatever is tainted; the pull policy is what the API server would have set."""
+def get_mapping(path: str, document: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """The field, empty where it's left out; raises ManifestError when it's something else."""
+    found = document.get(field)
+    if found is not None and not isinstance(found, dict):
+        raise ManifestError(f"{path} has a {field} that is no mapping; write `key: value` below it")
+    return found or {}
+
+
+def _get_list(path: str, document: Mapping[str, Any], field: str) -> list[Any]:
+    found = document.get(field)
+    if found is not None and not isinstance(found, list):
+        raise ManifestError(f"{path} has {field} that are no list; begin each with '-'")
+    return found or []
+
+
+def _complete_spec(path: str, spec: Mapping[str, Any], node_name: str) -> dict[str, Any]:
+    """Static pods stay whatever taint appears; a volume of no kind is an emptyDir."""
     everything = {"operator": "Exists", "effect": "NoExecute"}
-    tolerations = [*(spec.get("tolerations") or []), everything]
-    return {**spec, "tolerations": tolerations}
+    volumes = [
+        {**volume, "emptyDir": {}} if isinstance(volume, dict) and volume.keys() == {"name"} else volume
+        for volume in _get_list(path, spec, "volumes")
+    ]
+    tolerations = [*_get_list(path, spec, "tolerations"), everything]
+    return {**spec, "nodeName": node_name, "tolerations": tolerations, "volumes": volumes}
+
+
+def _with_defaults(pod: Pod) -> Pod:
+    """What the API server would have set and the views' own defaults can't know."""
+    spec = pod.spec
+    return msgspec.structs.replace(
+        pod,
+        spec=msgspec.structs.replace(
+            spec,
+            containers=tuple(_with_container_defaults(each, spec) for each in spec.containers),
+            init_containers=tuple(_with_container_defaults(each, spec) for each in spec.init_containers),
+            priority=_PRIORITIES.get(spec.priority_class_name) if spec.priority is None else spec.priority,
+        ),
+    )
+
+
+def _with_container_defaults(container: Container, spec: PodSpec) -> Container:
+    """What is limited is requested, unless it says otherwise; on the host's network, ports are the host's."""
+    limits, requests = container.resources.limits, container.resources.requests
+    ports = container.ports
+    if spec.host_network:
+        ports = tuple(
+            msgspec.structs.replace(port, host_port=port.host_port or port.container_port) for port in ports
+        )
+    resources = msgspec.structs.replace(container.resources, requests={**limits, **requests})
+    return msgspec.structs.replace(container, ports=ports, resources=resources)
 
 
 def _digest(document: Mapping[str, Any], node_name: str) -> str:
@@ -124,36 +186,3 @@ def build_mirror_document(static: StaticPod, node_uid: str) -> Mapping[str, Any]
             }
         ]
     return {**static.document, "metadata": metadata}
-
-
-def _describe(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "unreadable"
-    return f"{problem}, line {mark.line + 1}" if mark is not None else str(problem)
-
-
-class _Loader(yaml.CSafeLoader):
-    """YAML 1.2's booleans and numbers, as Kubernetes reads them: `yes` and `22:22` are texts."""
-
-
-def _build_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    patterns = (
-        ("tag:yaml.org,2002:bool", r"(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-        ("tag:yaml.org,2002:int", r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
-        (
-            "tag:yaml.org,2002:float",
-            r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$",
-            "-+.0123456789",
-        ),
-        ("tag:yaml.org,2002:null", r"(?:~|null|Null|NULL|)$", "~nN\0"),
-    )
-    resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-    for tag, pattern, first in patterns:
-        for character in first:
-            resolvers.setdefault("" if character == "\0" else character, []).append(
-                (tag, re.compile(pattern))
-            )
-    return resolvers
-
-
-_Loader.yaml_implicit_resolvers = _build_resolvers()

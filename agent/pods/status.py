@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.pods.conditions import compute_conditions
+from agent.pods.conditions import add_disruption, compute_conditions
 from agent.pods.container_status import ContainerSituation, compute_container_status, format_epoch
-from agent.pods.goal import Ending, PodGoal, is_sidecar
-from agent.pods.lifecycle import TERMINAL_PHASES, find_current_sandbox
+from agent.pods.goal import Ending, PodGoal, is_sidecar, iterate_statuses
+from agent.pods.lifecycle import TERMINAL_PHASES, allows_restart, find_current_sandbox
 from agent.pods.observed import ObservedPod
 from agent.pods.progress import Progress
+from agent.pods.resize_status import add_resources, compute_resize_conditions
 from agent.resources.qos import compute_qos_class
-from kubeapi.pod import ContainerStatus, HostIP, Pod, PodIP, PodStatus
+from kubeapi.pod import Container, ContainerStatus, HostIP, Pod, PodIP, PodStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,14 @@ def compute_pod_status(
     goal: PodGoal, observed: ObservedPod, progress: Progress, previous: PodStatus, node: NodeFacts, now: float
 ) -> PodStatus:
     """The whole status; `previous` is the last one known, for what only time and others decide."""
-    situation = ContainerSituation(goal, observed, progress, node.runtime_name, now)
+    known = {status.name: status for status in iterate_statuses(previous)}
+    situation = ContainerSituation(goal, observed, progress, node.runtime_name, now, known)
     pod = goal.pod
-    inits = tuple(compute_container_status(situation, container) for container in pod.spec.init_containers)
-    apps = tuple(compute_container_status(situation, container) for container in pod.spec.containers)
+    inits = tuple(_compute_status(situation, container) for container in pod.spec.init_containers)
+    apps = tuple(_compute_status(situation, container) for container in pod.spec.containers)
+    ephemeral = tuple(
+        compute_container_status(situation, container) for container in pod.spec.ephemeral_containers
+    )
     sandbox = find_current_sandbox(pod, observed)
     phase = compute_phase(goal, inits, apps, previous.phase)
     ips = _compute_pod_ips(pod, observed, node, previous)
@@ -41,12 +46,18 @@ def compute_pod_status(
     reason, message = _compute_reason(goal, previous, phase)
     if phase == "Failed" and _has_never_begun(observed, previous):
         return _compute_refused_status(goal, previous, time, reason, message)
+    conditions = (
+        *compute_conditions(pod, phase, sandbox is not None, inits, apps, previous.conditions, time or ""),
+        *compute_resize_conditions(goal, progress, previous.conditions, time or ""),
+    )
+    if goal.termination is not None and goal.termination.disruption:
+        conditions = add_disruption(conditions, goal.termination.message, pod.metadata.generation, time or "")
+    if _is_ending_early(phase, previous, inits, apps):
+        phase, reason, message = previous.phase or "Pending", previous.reason, previous.message
     return PodStatus(
         observed_generation=pod.metadata.generation,
         phase=phase,
-        conditions=compute_conditions(
-            pod, phase, sandbox is not None, inits, apps, previous.conditions, time or ""
-        ),
+        conditions=conditions,
         reason=reason,
         message=message,
         nominated_node_name=previous.nominated_node_name,
@@ -57,9 +68,22 @@ def compute_pod_status(
         start_time=previous.start_time or format_epoch(goal.start_time) or time,
         init_container_statuses=inits,
         container_statuses=apps,
-        ephemeral_container_statuses=previous.ephemeral_container_statuses,
+        ephemeral_container_statuses=ephemeral,
         qos_class=previous.qos_class or compute_qos_class(pod.spec).value,
     )
+
+
+def _compute_status(situation: ContainerSituation, container: Container) -> ContainerStatus:
+    status = compute_container_status(situation, container)
+    return add_resources(situation.goal, situation.observed, container, status)
+
+
+def _is_ending_early(
+    phase: str, previous: PodStatus, inits: tuple[ContainerStatus, ...], apps: tuple[ContainerStatus, ...]
+) -> bool:
+    """A final phase waits for the last container: whoever reads it hands the pod's resources on."""
+    running = any(status.state.running for status in (*inits, *apps))
+    return running and phase in TERMINAL_PHASES and previous.phase not in TERMINAL_PHASES
 
 
 def _has_never_begun(observed: ObservedPod, previous: PodStatus) -> bool:
@@ -99,20 +123,29 @@ def compute_phase(
 def _compute_init_phase(
     pod: Pod, inits: tuple[ContainerStatus, ...], apps: tuple[ContainerStatus, ...]
 ) -> str:
-    """Pending or Failed while init containers decide, else empty."""
-    if any(_has_run(status) for status in apps):
+    """Pending or Failed while init containers decide, else empty; those of a new sandbox decide again."""
+    if any(status.state.running for status in apps) or _are_over(pod, apps):
         return ""
+    initialized_before = any(_has_run(status) for status in apps)
+    if any(_has_failed(pod, *pair) for pair in zip(pod.spec.init_containers, inits, strict=True)):
+        return "Failed"
     for container, status in zip(pod.spec.init_containers, inits, strict=True):
         if is_sidecar(container):
-            if not status.started:
+            if not status.started and not initialized_before:
                 return "Pending"
             continue
         exited = status.state.terminated
-        if exited is not None and exited.exit_code != 0 and pod.spec.restart_policy == "Never":
-            return "Failed"
         if exited is None or exited.exit_code != 0:
             return "Pending"
     return ""
+
+
+def _has_failed(pod: Pod, container: Container, status: ContainerStatus) -> bool:
+    """Whether an init container ended badly and for good."""
+    exited = status.state.terminated
+    if exited is None or exited.exit_code == 0 or is_sidecar(container):
+        return False
+    return not allows_restart(pod, container, exited.exit_code)
 
 
 def _has_run(status: ContainerStatus) -> bool:
@@ -136,16 +169,22 @@ def _compute_app_phase(
     stopped = [exited for exited in exits if exited is not None]
     if len(stopped) < len(statuses):
         return "Running"
-    succeeded = all(exited.exit_code == 0 for exited in stopped)
-    if goal.termination is not None:
-        return "Succeeded" if succeeded else "Failed"
-    match goal.pod.spec.restart_policy:
-        case "Never":
-            return "Succeeded" if succeeded else "Failed"
-        case "OnFailure":
-            return "Succeeded" if succeeded else "Running"
-        case _:
-            return "Running"
+    if goal.termination is None and _comes_back(goal.pod, statuses):
+        return "Running"
+    return "Succeeded" if all(exited.exit_code == 0 for exited in stopped) else "Failed"
+
+
+def _are_over(pod: Pod, apps: tuple[ContainerStatus, ...]) -> bool:
+    return all(status.state.terminated for status in apps) and not _comes_back(pod, apps)
+
+
+def _comes_back(pod: Pod, statuses: tuple[ContainerStatus, ...]) -> bool:
+    """Whether the policies let a container that ended run again."""
+    return any(
+        status.state.terminated is not None
+        and allows_restart(pod, container, status.state.terminated.exit_code)
+        for container, status in zip(pod.spec.containers, statuses, strict=True)
+    )
 
 
 def _compute_pod_ips(
@@ -155,7 +194,16 @@ def _compute_pod_ips(
     sandbox = find_current_sandbox(pod, observed)
     if sandbox is None:
         return tuple(ip.ip for ip in previous.pod_ips) if observed.sandboxes else ()
-    return node.host_ips if pod.spec.host_network else sandbox.ips
+    return node.host_ips if pod.spec.host_network else order_pod_ips(sandbox.ips, node.host_ips)
+
+
+def order_pod_ips(ips: tuple[str, ...], host_ips: tuple[str, ...]) -> tuple[str, ...]:
+    """One address of each family at most, that of the node's primary family first, as in `status.podIPs`."""
+    by_family: dict[bool, str] = {}
+    for ip in ips:
+        by_family.setdefault(":" in ip, ip)
+    primary = ":" in host_ips[0] if host_ips else ":" in next(iter(ips), "")
+    return tuple(by_family[family] for family in (primary, not primary) if family in by_family)
 
 
 def _compute_reason(goal: PodGoal, previous: PodStatus, phase: str) -> tuple[str, str]:

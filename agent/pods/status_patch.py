@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from agent.pods.conditions import TRANSIENT_TYPES
 from kubeapi.pod import PodStatus
 
 _OPTIONAL_CONDITION_FIELDS = ("reason", "message")
@@ -39,7 +40,12 @@ def _diff_conditions(before: list[dict[str, Any]], after: list[dict[str, Any]]) 
     """Only what changed; fields that lost their value are named, because a merge keeps what isn't."""
     known = {condition["type"]: condition for condition in before}
     changed = [condition for condition in after if known.get(condition["type"]) != condition]
-    return [_name_absent_fields(condition, known.get(condition["type"])) for condition in changed]
+    # Of the others' conditions one that is missing here may be newer than what is known of it.
+    gone = TRANSIENT_TYPES & known.keys() - {condition["type"] for condition in after}
+    return [
+        *(_name_absent_fields(condition, known.get(condition["type"])) for condition in changed),
+        *({"$patch": "delete", "type": name} for name in sorted(gone)),
+    ]
 
 
 def _name_absent_fields(condition: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:

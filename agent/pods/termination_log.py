@@ -19,6 +19,7 @@ from agent.runtime.values import RuntimeContainerStatus
 _MAX_FILE_BYTES: Final = 4096
 _MAX_LOG_BYTES: Final = 2048
 _MAX_LOG_LINES: Final = 80
+_TAIL_BYTES: Final = 64 * 1024  # runtimes cut lines at 16 KiB
 
 
 def read_termination_message(annotations: Mapping[str, str], status: RuntimeContainerStatus) -> str:
@@ -28,7 +29,7 @@ def read_termination_message(annotations: Mapping[str, str], status: RuntimeCont
     fallback = annotations.get(TERMINATION_POLICY_ANNOTATION) == "FallbackToLogsOnError"
     if message or not fallback or status.exit_code == 0 or not status.log_path:
         return message
-    return parse_log_tail(_read_tail(Path(status.log_path), 4 * _MAX_LOG_BYTES))
+    return parse_log_tail(_read_tail(Path(status.log_path), _TAIL_BYTES))
 
 
 def parse_log_tail(text: str) -> str:

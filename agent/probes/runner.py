@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent.pods.overdue import OVERDUE_SECONDS
 from agent.pods.ports import ContainerID, ProbeFailure, ProbeKind, ProbeTarget, ProbeVerdict
 from agent.probes.check import CheckResult
 from agent.probes.plan import (
@@ -163,7 +164,7 @@ class TaskProbeRunner:
         loop = asyncio.get_running_loop()
         while not is_settled(kind, known.states[kind]):
             await asyncio.sleep(max(known.states[kind].due_at - loop.time(), 0.0))
-            outcome, message = await self._check.run(known.target, probe)
+            outcome, message = await self._try(known, kind, probe)
             if outcome is not Outcome.PASSED:
                 _log.debug("a probe did not pass", extra=_describe(known.target, kind, outcome))
             if outcome is Outcome.FAILED and does_count(known.states[kind]):
@@ -176,8 +177,23 @@ class TaskProbeRunner:
                 self._start_tasks(known)
                 self._notify(known.target.pod.uid)
 
-    def _tell_failure(self, target: ProbeTarget, kind: ProbeKind, message: str) -> None:
-        failure = ProbeFailure(target.pod.uid, target.container.name, kind, message)
+    async def _try(self, known: _Probed, kind: ProbeKind, probe: Probe) -> CheckResult:
+        """One try; told of while it is in flight for long, as a long timeout allows."""
+
+        def tell() -> None:
+            message = f"no answer for {OVERDUE_SECONDS:g} s, of the {probe.timeout_seconds} s that it has"
+            self._tell_failure(known.target, kind, message, in_flight=True)
+
+        timer = asyncio.get_running_loop().call_later(OVERDUE_SECONDS, tell)
+        try:
+            return await self._check.run(known.target, probe)
+        finally:
+            timer.cancel()
+
+    def _tell_failure(
+        self, target: ProbeTarget, kind: ProbeKind, message: str, *, in_flight: bool = False
+    ) -> None:
+        failure = ProbeFailure(target.pod.uid, target.container.name, kind, message, in_flight)
         for handler in self._failure_handlers:
             handler(failure)
 

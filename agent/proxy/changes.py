@@ -1,4 +1,4 @@
-"""Which Services changed, and which EndpointSlices belong to each.
+"""Which Services changed, which EndpointSlices belong to each, and which Services a pod of this node is in.
 
 Pure (no IO), with state. Takes the informers' notices, looks up nothing but what changed, and hands out the
 names of the Services to plan again. Used by the proxy alone.
@@ -6,17 +6,22 @@ names of the Services to plan again. Used by the proxy alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from agent.proxy.plan import find_service_key
 from kubeapi.core import Service
 from kubeapi.discovery import EndpointSlice
 from kubeapi.informer import Change
 from kubeapi.meta import ObjectKey
+from kubeapi.pod import PodUID
 
 
 class ServiceChanges:
-    def __init__(self) -> None:
+    """`node_name`: whose pods `services_of` knows."""
+
+    def __init__(self, node_name: str = "") -> None:
+        self._node_name = node_name
+        self._services_of: dict[PodUID, dict[ObjectKey, ObjectKey]] = {}
         self._slices: dict[ObjectKey, dict[ObjectKey, EndpointSlice]] = {}
         self._changed: dict[ObjectKey, None] = {}
 
@@ -27,8 +32,11 @@ class ServiceChanges:
         """A slice may move to another Service, or cease to belong to any; both are planned again."""
         if change.old is not None and (owner := find_service_key(change.old)):
             self._forget(owner, change.key)
+            self._forget_pods(change.old)
         if change.new is not None and (owner := find_service_key(change.new)):
             self._slices.setdefault(owner, {})[change.key] = change.new
+            for uid in self._local_pods(change.new):
+                self._services_of.setdefault(uid, {})[change.key] = owner
             self._changed[owner] = None
 
     def _forget(self, owner: ObjectKey, key: ObjectKey) -> None:
@@ -37,6 +45,26 @@ class ServiceChanges:
         if not slices:
             self._slices.pop(owner, None)
         self._changed[owner] = None
+
+    def _forget_pods(self, endpoint_slice: EndpointSlice) -> None:
+        for uid in self._local_pods(endpoint_slice):
+            services = self._services_of.get(uid, {})
+            services.pop(endpoint_slice.key, None)
+            if not services:
+                self._services_of.pop(uid, None)
+
+    def _local_pods(self, endpoint_slice: EndpointSlice) -> Iterator[PodUID]:
+        for endpoint in endpoint_slice.endpoints:
+            if endpoint.target_ref is not None and endpoint.node_name == self._node_name:
+                yield PodUID(endpoint.target_ref.uid)
+
+    def services_of(self, uid: PodUID) -> frozenset[ObjectKey]:
+        """The Services whose slices list this pod of the node."""
+        return frozenset(self._services_of.get(uid, {}).values())
+
+    def note_pod(self, uid: PodUID) -> None:
+        """The pod begins or ceases to drain: its Services are planned again."""
+        self._changed.update(dict.fromkeys(self.services_of(uid)))
 
     def slices(self, service: ObjectKey) -> Iterable[EndpointSlice]:
         """In the order of their names."""

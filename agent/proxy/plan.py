@@ -3,19 +3,23 @@
 Pure. One Service at a time, so that a change costs what that Service costs. Called by the proxy; the answer
 goes to `netrules`, which knows nothing of Services. Follows the "Virtual IPs and Service Proxies" page of the
 Kubernetes documentation: ready endpoints, or those that still serve while they terminate when there are no
-others; internal and external traffic policies; named ports by EndpointSlice port name.
+others; internal and external traffic policies; named ports by EndpointSlice port name. A pod of this node
+that ends counts as terminating at once, before its slices say so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from agent.pods.ports import HostPort, RunningPod
 from kubeapi.core import Service, ServicePort
-from kubeapi.discovery import SERVICE_NAME_LABEL, Endpoint, EndpointSlice
+from kubeapi.discovery import SERVICE_NAME_LABEL, Endpoint, EndpointConditions, EndpointSlice
 from kubeapi.meta import ObjectKey
+from kubeapi.pod import PodUID
 from netrules.model import Family, Protocol
 from netrules.services import Backend, HostPortIntent, Intent, ServiceIntent
 
@@ -55,19 +59,40 @@ def is_proxied(service: Service) -> bool:
 
 
 def plan_service(
-    service: Service, slices: Iterable[EndpointSlice], node: ProxyNode, family: Family
+    service: Service,
+    slices: Iterable[EndpointSlice],
+    node: ProxyNode,
+    family: Family,
+    draining: Collection[PodUID] = (),
 ) -> tuple[Intent, ...]:
-    """The intents of one Service in one family, one for each port."""
+    """The intents of one Service in one family, one for each port; `draining`: pods of this node that end."""
     if not is_proxied(service):
         return ()
     cluster_addresses = _of_family(service.spec.cluster_ips or (service.spec.cluster_ip,), family)
     if not cluster_addresses:
         return ()
     usable = tuple(s for s in slices if s.address_type == _ADDRESS_TYPES[family])
+    if draining and not service.spec.publish_not_ready_addresses:
+        usable = tuple(_mark_draining(s, draining) for s in usable)
     intents = (
         _plan_port(service, port, cluster_addresses, usable, node, family) for port in service.spec.ports
     )
     return tuple(intent for intent in intents if intent and not _is_served_here(intent, node))
+
+
+def _mark_draining(endpoint_slice: EndpointSlice, draining: Collection[PodUID]) -> EndpointSlice:
+    endpoints = tuple(
+        _as_terminating(endpoint) if endpoint.target_ref and endpoint.target_ref.uid in draining else endpoint
+        for endpoint in endpoint_slice.endpoints
+    )
+    return msgspec.structs.replace(endpoint_slice, endpoints=endpoints)
+
+
+def _as_terminating(endpoint: Endpoint) -> Endpoint:
+    conditions = endpoint.conditions
+    serving = conditions.ready if conditions.serving is None else conditions.serving
+    terminating = EndpointConditions(ready=False, serving=serving, terminating=True)
+    return msgspec.structs.replace(endpoint, conditions=terminating)
 
 
 def _is_served_here(intent: ServiceIntent, node: ProxyNode) -> bool:

@@ -1,9 +1,10 @@
 """The service proxy: keeps this node's rules what the cluster's Services and the node's host ports ask for.
 
 Shell and loop. Informer notices mark Services as changed; one task plans those again and applies them, one
-transaction per IP family; what changes meanwhile is gathered for the next. Nothing is programmed before both
-informers have synced, so that a restart never puts an empty ruleset over a full one, and rules stay when the
-agent stops. Somebody else's edits of our rules are noticed and mended. Called by `agent.app`.
+transaction per IP family; what changes meanwhile is gathered for the next. Where there are rules, nothing is
+programmed before both informers have synced, so that a restart never puts an empty ruleset over a full one;
+and rules stay when the agent stops. Somebody else's edits of our rules are noticed and mended. Called by
+`agent.app`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from typing import Final, Protocol, TypeVar
 
-from agent.pods.ports import PodDirectory
+from agent.pods.ports import PodDirectory, RunningPod
 from agent.proxy.backends import Backends, build_ruleset_settings, choose_backends, other_backends
 from agent.proxy.changes import ServiceChanges
+from agent.proxy.drain import LocalDrain
 from agent.proxy.lane import FamilyLane
 from agent.proxy.plan import ProxyNode, plan_host_ports, plan_service
 from agent.settings import AgentSettings, ProxyMode
@@ -38,6 +40,7 @@ ObjectT = TypeVar("ObjectT", bound=Object)
 ResultT = TypeVar("ResultT")
 
 _RETRY: Final = Backoff(initial_seconds=0.5, maximum_seconds=30.0)
+_PATIENCE_SECONDS: Final = 10.0
 _VERIFY_SECONDS: Final = {"nftables": 300.0, "iptables": 30.0}
 """nftables tells us of every change, so this only covers what nobody thought of; iptables tells nothing."""
 
@@ -65,6 +68,7 @@ class Proxy:
         slices: ObjectSource[EndpointSlice],
         directory: PodDirectory,
         settings: AgentSettings,
+        drain: LocalDrain,
     ) -> None:
         self._services = services
         self._slices = slices
@@ -72,7 +76,8 @@ class Proxy:
         self._mode = settings.proxy_mode
         self._rules = build_ruleset_settings(settings.cluster_cidr)
         self._node = ProxyNode(settings.node_name, settings.cluster_dns)
-        self._changes = ServiceChanges()
+        self._changes = ServiceChanges(settings.node_name)
+        self._drain = drain
         self._pods_changed = False
         self._verify_due = False
         self._wake = asyncio.Event()
@@ -84,8 +89,6 @@ class Proxy:
         if self._mode is ProxyMode.NONE:
             return
         self._subscribe()
-        await self._services.wait_until_synced()
-        await self._slices.wait_until_synced()
         backends = await self._until_done(lambda: choose_backends(self._mode, self._rules))
         self._lanes = tuple(
             FamilyLane(settings.family, backend, remove_stale_flows)
@@ -94,6 +97,8 @@ class Proxy:
         with ExitStack() as stack:
             for backend in backends:
                 stack.callback(backend.close)
+            has_rules = await self._until_done(lambda: self._has_rules(backends))
+            await self._wait_for_services(None if has_rules else _PATIENCE_SECONDS)
             await self._until_done(self._load)
             await self._remove_rules_of_other_mode(backends)
             self._watch_kernel(backends, stack)
@@ -107,6 +112,25 @@ class Proxy:
             for backend in (NftablesBackend(settings), IptablesBackend(settings)):
                 with closing(backend), suppress(RulesUnsupported):
                     await backend.remove()
+
+    async def _has_rules(self, backends: Backends) -> bool:
+        """Whether the kernel holds rules of ours, of whichever kind; after a reboot it holds none."""
+        if any([(await backend.read()).tables for backend in backends]):
+            return True
+        for backend in other_backends(backends, self._rules):
+            with closing(backend), suppress(RulesUnsupported):
+                if (await backend.read()).tables:
+                    return True
+        return False
+
+    async def _wait_for_services(self, patience_seconds: float | None) -> None:
+        """With rules in place, as long as it takes. Without, there is nothing to lose: host ports and
+        masquerading don't need an API server that is away.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_seconds):
+                await self._services.wait_until_synced()
+                await self._slices.wait_until_synced()
 
     # --- noticing -------------------------------------------------------------------------------------------
 
@@ -166,14 +190,17 @@ class Proxy:
     async def _load(self) -> None:
         """The first load, from everything that is known; later notices come as changes."""
         self._wake.clear()
-        self._changes.take()
         self._pods_changed = False
-        pods = {f"pod {pod.uid}": pod for pod in self._directory.running_pods()}
+        running = self._directory.running_pods()
+        self._drain.choose(running, self._changes)
+        self._changes.take()
+        pods = {f"pod {pod.uid}": pod for pod in running}
         for lane in self._lanes:
             wanted = dict(self._plan_everything(lane.family))
             wanted.update((owner, plan_host_ports(pod, lane.family)) for owner, pod in pods.items())
             await lane.load(wanted)
         self._pod_owners = frozenset(pods)
+        self._drain.note_applied()
         logger.info("service rules loaded", extra={"services": len(self._services.objects())})
 
     def _plan_everything(self, family: Family) -> Iterator[tuple[str, tuple[Intent, ...]]]:
@@ -184,27 +211,30 @@ class Proxy:
         service = self._services.get(key)
         if service is None:
             return ()
-        return plan_service(service, self._changes.slices(key), self._node, family)
+        return plan_service(service, self._changes.slices(key), self._node, family, self._drain.draining)
 
     async def _catch_up(self) -> None:
         """Plans what changed and applies it; changes that arrive meanwhile wait for the next round."""
         self._wake.clear()
+        running = self._directory.running_pods()
+        self._drain.choose(running, self._changes)
         changed = self._changes.take()
         for lane in self._lanes:
             for key in changed:
                 lane.set_intents(_owner(key), self._plan(key, lane.family))
         if self._pods_changed:
             self._pods_changed = False
-            self._plan_pods()
+            self._plan_pods(running)
         if self._verify_due:
             self._verify_due = False
             for lane in self._lanes:
                 lane.doubt()
         for lane in self._lanes:
             await lane.apply_changes()
+        self._drain.note_applied()
 
-    def _plan_pods(self) -> None:
-        pods = {f"pod {pod.uid}": pod for pod in self._directory.running_pods()}
+    def _plan_pods(self, running: Collection[RunningPod]) -> None:
+        pods = {f"pod {pod.uid}": pod for pod in running}
         for lane in self._lanes:
             for owner in self._pod_owners - pods.keys():
                 lane.set_intents(owner, ())

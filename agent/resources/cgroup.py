@@ -81,18 +81,23 @@ def build_pod_cgroup_parent(
             return "-".join(parts) + ".slice"
 
 
+def build_pod_cgroup_path(
+    uid: PodUID, qos: QOSClass, cgroup_root: str = "/", driver: CgroupDriver = CgroupDriver.CGROUPFS
+) -> PurePosixPath:
+    """Where the pod's cgroup lies below a hierarchy's mount point."""
+    parent = build_pod_cgroup_parent(uid, qos, cgroup_root, driver)
+    match driver:
+        case CgroupDriver.CGROUPFS:
+            return PurePosixPath(parent.lstrip("/"))
+        case CgroupDriver.SYSTEMD:
+            return PurePosixPath(cgroup_root.lstrip("/")) / _slice_path(parent)
+
+
 def build_pod_cgroup_paths(
     uid: PodUID, cgroup_root: str = "/", driver: CgroupDriver = CgroupDriver.CGROUPFS
 ) -> tuple[PurePosixPath, ...]:
-    """Where the pod's cgroup may be below a hierarchy's mount point, one path for each QoS class."""
-    root = PurePosixPath(cgroup_root.lstrip("/"))
-    match driver:
-        case CgroupDriver.CGROUPFS:
-            parents = (build_pod_cgroup_parent(uid, qos, cgroup_root, driver) for qos in QOSClass)
-            return tuple(PurePosixPath(parent.lstrip("/")) for parent in parents)
-        case CgroupDriver.SYSTEMD:
-            slices = (build_pod_cgroup_parent(uid, qos, cgroup_root, driver) for qos in QOSClass)
-            return tuple(root / _slice_path(name) for name in slices)
+    """Where the pod's cgroup may be, one path for each QoS class."""
+    return tuple(build_pod_cgroup_path(uid, qos, cgroup_root, driver) for qos in QOSClass)
 
 
 def _parse_hierarchies(mountinfo: str) -> Iterator[Hierarchy]:

@@ -67,6 +67,11 @@ def compute_cpu_shares(millicores: int) -> int:
     return min(max(millicores * 1024 // 1000, _MIN_SHARES), _MAX_SHARES)
 
 
+def compute_cpu_weight(shares: int) -> int:
+    """cgroup v2's cpu.weight for v1's cpu.shares: both ranges from end to end."""
+    return 1 + (shares - _MIN_SHARES) * 9999 // (_MAX_SHARES - _MIN_SHARES)
+
+
 def compute_cpu_quota(millicores: int, period_microseconds: int = 100_000) -> int:
     """The CFS quota in microseconds for each period; 0 means no limit."""
     if millicores <= 0:

@@ -7,6 +7,7 @@ arguments.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final, TypeVar
@@ -23,6 +24,7 @@ from agent.runtime.values import (
     ContainerUsage,
     ExecResult,
     FilesystemUsage,
+    HandlerFeatures,
     RegistryCredentials,
     RuntimeCondition,
     RuntimeContainer,
@@ -119,6 +121,14 @@ class RuntimeClient:
             for condition in response.status.conditions
         )
 
+    async def read_handler_features(self, handler: str) -> HandlerFeatures:
+        response = await self._call(self._runtime.Status, cri.StatusRequest(), _READ_SECONDS)
+        for listed in response.runtime_handlers:
+            if listed.name == handler:
+                features = listed.features
+                return HandlerFeatures(features.recursive_read_only_mounts, features.user_namespaces)
+        return HandlerFeatures()
+
     async def update_runtime_config(self, pod_cidr: str) -> None:
         network = cri.NetworkConfig(pod_cidr=pod_cidr)
         request = cri.UpdateRuntimeConfigRequest(runtime_config=cri.RuntimeConfig(network_config=network))
@@ -191,6 +201,11 @@ class RuntimeClient:
         response = await self._call(self._runtime.ContainerStatus, request, _READ_SECONDS)
         return decode.decode_container_status(response.status)
 
+    async def read_container_pid(self, container_id: ContainerID) -> int | None:
+        request = cri.ContainerStatusRequest(container_id=container_id, verbose=True)
+        response = await self._call(self._runtime.ContainerStatus, request, _READ_SECONDS)
+        return decode.decode_pid(response.info)
+
     async def create_container(
         self, sandbox_id: SandboxID, config: cri.ContainerConfig, sandbox_config: cri.PodSandboxConfig
     ) -> ContainerID:
@@ -212,6 +227,19 @@ class RuntimeClient:
         request = cri.RemoveContainerRequest(container_id=container_id)
         await self._call_removal(self._runtime.RemoveContainer, request, _CHANGE_SECONDS)
 
+    async def update_container_resources(
+        self, container_id: ContainerID, resources: cri.LinuxContainerResources
+    ) -> None:
+        request = cri.UpdateContainerResourcesRequest(container_id=container_id, linux=resources)
+        await self._call(self._runtime.UpdateContainerResources, request, _CHANGE_SECONDS)
+
+    async def read_memory_usage(self, container_id: ContainerID) -> int | None:
+        request = cri.ContainerStatsRequest(container_id=container_id)
+        response = await self._call(self._runtime.ContainerStats, request, _READ_SECONDS)
+        memory = response.stats.memory
+        used = memory.usage_bytes if memory.HasField("usage_bytes") else memory.working_set_bytes
+        return used.value or None
+
     async def reopen_container_log(self, container_id: ContainerID) -> None:
         request = cri.ReopenContainerLogRequest(container_id=container_id)
         await self._call(self._runtime.ReopenContainerLog, request, _READ_SECONDS)
@@ -228,7 +256,7 @@ class RuntimeClient:
         self, container_id: ContainerID, command: tuple[str, ...], timeout_seconds: float
     ) -> ExecResult:
         """Runs to the end, or raises RuntimeDeadlineExceeded; the runtime kills what is over time."""
-        whole_seconds = max(1, round(timeout_seconds))
+        whole_seconds = max(1, math.ceil(timeout_seconds))
         request = cri.ExecSyncRequest(container_id=container_id, cmd=command, timeout=whole_seconds)
         response = await self._call(self._runtime.ExecSync, request, whole_seconds + _EXEC_SLACK_SECONDS)
         return ExecResult(response.stdout, response.stderr, response.exit_code)

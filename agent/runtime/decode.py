@@ -5,7 +5,10 @@ Pure. Called by `agent.runtime.client`. Follows CRI v1: times in nanoseconds sin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
+
+import msgspec
 
 from agent.pods.ports import ContainerID, SandboxID
 from agent.runtime.values import (
@@ -14,6 +17,7 @@ from agent.runtime.values import (
     ContainerState,
     ContainerUsage,
     FilesystemUsage,
+    LinuxResources,
     RuntimeContainer,
     RuntimeContainerStatus,
     RuntimeImage,
@@ -55,6 +59,7 @@ def decode_sandbox_status(message: cri.PodSandboxStatus) -> RuntimeSandboxStatus
         id=SandboxID(message.id),
         ready=message.state == cri.SANDBOX_READY,
         ips=first + tuple(ip.ip for ip in message.network.additional_ips),
+        created_at=message.created_at / 1e9,
     )
 
 
@@ -85,7 +90,37 @@ def decode_container_status(message: cri.ContainerStatus) -> RuntimeContainerSta
         image=message.image.image,
         image_ref=message.image_ref,
         log_path=message.log_path,
+        stop_signal=_decode_signal(message.stop_signal),
+        resources=_decode_resources(message.resources.linux) if message.HasField("resources") else None,
     )
+
+
+def _decode_resources(message: cri.LinuxContainerResources) -> LinuxResources:
+    return LinuxResources(
+        cpu_period=message.cpu_period,
+        cpu_quota=message.cpu_quota,
+        cpu_shares=message.cpu_shares,
+        memory_limit_bytes=message.memory_limit_in_bytes,
+    )
+
+
+def _decode_signal(signal: cri.Signal) -> str:
+    """As the pod API spells it; empty where the runtime doesn't tell."""
+    if signal == cri.RUNTIME_DEFAULT:
+        return ""
+    return cri.Signal.Name(signal).replace("PLUS", "+").replace("MINUS", "-")
+
+
+def decode_pid(info: Mapping[str, str]) -> int | None:
+    """The process id in a verbose answer: CRI leaves its form open, containerd and CRI-O write it alike."""
+    try:
+        return msgspec.json.decode(info.get("info", ""), type=_Info).pid or None
+    except msgspec.MsgspecError:
+        return None
+
+
+class _Info(msgspec.Struct):
+    pid: int = 0
 
 
 def decode_image(message: cri.Image) -> RuntimeImage:

@@ -7,6 +7,8 @@ too little.
 
 from __future__ import annotations
 
+from typing import Final
+
 import grpc
 
 from agent.errors import AgentError
@@ -39,12 +41,24 @@ class RuntimeNameReserved(RuntimeServiceError):
     """Another attempt holds the name, finished or not."""
 
 
+class RuntimeReadyOnRetry(RuntimeNameReserved):
+    """What an earlier call was asked for is made: the next one with the same name is given it (CRI-O)."""
+
+
 class RuntimeUnimplemented(RuntimeServiceError):
     """This runtime doesn't have the RPC."""
 
 
+_NAMING: Final = frozenset({"RunPodSandbox", "CreateContainer"})
+
+
 def build_error(rpc: str, endpoint: str, code: grpc.StatusCode, details: str) -> RuntimeServiceError:
     """The error that a gRPC status means; the caller chains the cause."""
+    if rpc in _NAMING and "is reserved" in details:
+        # Whatever the code: CRI-O wraps its refusal in the deadline of the call that holds the name.
+        return (RuntimeReadyOnRetry if "on next retry" in details else RuntimeNameReserved)(
+            f"{rpc}: {details}"
+        )
     match code:
         case grpc.StatusCode.UNAVAILABLE:
             return RuntimeUnavailable(
@@ -65,9 +79,7 @@ def build_error(rpc: str, endpoint: str, code: grpc.StatusCode, details: str) ->
 
 
 def _build_error_from_text(rpc: str, details: str) -> RuntimeServiceError:
-    # containerd and CRI-O answer UNKNOWN for a taken name, and containerd 1.6 for some missing objects.
-    if "is reserved" in details:
-        return RuntimeNameReserved(f"{rpc}: {details}")
+    # containerd 1.6 answers UNKNOWN for some missing objects.
     if "deadline exceeded" in details:
         return RuntimeDeadlineExceeded(f"{rpc} ran out of time inside the container runtime: {details}")
     if details.endswith("not found") and rpc.startswith(("Stop", "Remove")):

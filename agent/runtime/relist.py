@@ -10,25 +10,41 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from agent.runtime.errors import RuntimeServiceError, RuntimeUnimplemented
 from agent.runtime.service import RuntimeService
-from agent.runtime.values import RuntimeContainer, RuntimeSandbox
+from agent.runtime.values import ContainerState, RuntimeContainer, RuntimeSandbox
 from kubeapi.pod import PodUID
 
 _logger = logging.getLogger(__name__)
 
 _INTERVAL_SECONDS: Final = 1.0
 _EVENTS_RETRY_SECONDS: Final = 5.0
+STALL_SECONDS: Final = 180.0  # upstream's threshold of the pod lifecycle event generator
 
 Fingerprint = frozenset[tuple[str, str]]
 """Which sandboxes and containers a pod has, and the state of each."""
 
 
-def compute_fingerprint(
-    sandboxes: Iterable[RuntimeSandbox], containers: Iterable[RuntimeContainer]
-) -> Fingerprint:
+class _Sandbox(Protocol):
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+
+class _Container(Protocol):
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def state(self) -> ContainerState: ...
+
+
+def compute_fingerprint(sandboxes: Iterable[_Sandbox], containers: Iterable[_Container]) -> Fingerprint:
+    """Of what the runtime showed of one pod, in a list or a status."""
     return frozenset(
         [(sandbox.id, "ready" if sandbox.ready else "notready") for sandbox in sandboxes]
         + [(container.id, container.state.value) for container in containers]
@@ -60,6 +76,20 @@ class Relist:
         self._on_relist = on_relist
         self._interval_seconds = interval_seconds
         self._trouble = ""
+        self._last_at: float | None = None  # on the event loop's clock
+
+    def find_stall(self) -> str:
+        """Why nobody knows how the node's pods are any more; empty while a look that succeeded is recent.
+
+        One answer that is missing says little: the lists may be slow for a moment.
+        """
+        if self._last_at is None:
+            return ""
+        seconds = asyncio.get_running_loop().time() - self._last_at
+        if seconds < STALL_SECONDS:
+            return ""
+        whole = f"{int(seconds // 60)}m{seconds % 60:.0f}s"
+        return f"PLEG is not healthy: pleg was last seen active {whole} ago; threshold is 3m0s"
 
     @property
     def trouble(self) -> str:
@@ -68,6 +98,7 @@ class Relist:
 
     async def run(self) -> None:
         """Until cancelled; a runtime that doesn't answer is asked again."""
+        self._last_at = asyncio.get_running_loop().time()
         while True:
             await self._relist()
             await asyncio.sleep(self._interval_seconds)
@@ -85,6 +116,7 @@ class Relist:
         if self._trouble:
             _logger.info("the runtime answers again")
         self._trouble = ""
+        self._last_at = asyncio.get_running_loop().time()
         self._on_relist(group_by_pod(sandboxes, containers))
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from agent.pods.ports import ContainerID, SandboxID
 from agent.runtime.values import (
     ExecResult,
+    HandlerFeatures,
     RuntimeContainer,
     RuntimeContainerStatus,
     RuntimeSandbox,
@@ -31,6 +32,9 @@ class RuntimeService(Protocol):
     async def read_pod_sandbox_status(self, sandbox_id: SandboxID) -> RuntimeSandboxStatus: ...
 
     async def read_container_status(self, container_id: ContainerID) -> RuntimeContainerStatus: ...
+
+    async def read_container_pid(self, container_id: ContainerID) -> int | None:
+        """The container's first process as this host numbers it; None where the runtime doesn't tell."""
 
     async def run_pod_sandbox(self, config: cri.PodSandboxConfig, runtime_handler: str = "") -> SandboxID:
         """Creates and starts the sandbox with its network; its name is metadata's four fields."""
@@ -52,6 +56,17 @@ class RuntimeService(Protocol):
 
     async def remove_container(self, container_id: ContainerID) -> None:
         """Idempotent."""
+
+    async def update_container_resources(
+        self, container_id: ContainerID, resources: cri.LinuxContainerResources
+    ) -> None:
+        """Changes what a running container may use; 0 in a field leaves that as it is. Idempotent."""
+
+    async def read_memory_usage(self, container_id: ContainerID) -> int | None:
+        """Bytes that the container's cgroup holds now; None where the runtime can't tell."""
+
+    async def read_handler_features(self, handler: str) -> HandlerFeatures:
+        """What pods of this handler may ask for beyond the minimum; "" is the default handler."""
 
     async def exec_sync(
         self, container_id: ContainerID, command: tuple[str, ...], timeout_seconds: float

@@ -45,11 +45,12 @@ class RuntimeSandbox:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSandboxStatus:
-    """What PodSandboxStatus adds; no IPs on the host network."""
+    """What PodSandboxStatus says; no IPs on the host network."""
 
     id: SandboxID
     ready: bool
     ips: tuple[str, ...]
+    created_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,16 @@ class RuntimeContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class LinuxResources:
+    """What the kernel holds a container to, as far as the runtime tells; 0 where it doesn't."""
+
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpu_shares: int = 0
+    memory_limit_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeContainerStatus:
     """What ContainerStatus adds."""
 
@@ -86,6 +97,8 @@ class RuntimeContainerStatus:
     image: str
     image_ref: str
     log_path: str
+    stop_signal: str = ""
+    resources: LinuxResources | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,14 @@ class RuntimeVersion:
     name: str
     version: str
     api_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFeatures:
+    """What one handler of the runtime says it can do; a runtime without a list says it can't."""
+
+    recursive_read_only: bool = False
+    user_namespaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ subresources (stdin, stdout, stderr).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import Final, Protocol, TypedDict
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -24,6 +25,8 @@ from kubeapi.upgrade.messages import UpgradeFailed
 from kubeapi.upgrade.relay import UpgradeRelays
 
 _log = logging.getLogger(__name__)
+
+_EXIT_LOOK_SECONDS: Final = 0.5
 
 
 class StreamingRuntime(Protocol):
@@ -116,9 +119,22 @@ class Streaming:
 
     async def serve_attach(self, request: web.Request) -> web.StreamResponse:
         options, handle = _parse(request), self._find_running(request)
-        return await self._relay(
-            request, self._runtime.open_attach(handle.container_id, **_as_flags(options))
-        )
+        opening = self._runtime.open_attach(handle.container_id, **_as_flags(options))
+        # containerd never ends a stream that it attaches to a container in the moment of its exit.
+        exited = asyncio.ensure_future(self._wait_for_exit(request, handle))
+        try:
+            return await self._relay(request, opening, exited)
+        finally:
+            exited.cancel()
+
+    async def _wait_for_exit(self, request: web.Request, handle: ContainerHandle) -> None:
+        key = ObjectKey(request.match_info["namespace"], request.match_info["pod"])
+        container = request.match_info["container"]
+        while True:
+            found = self._directory.find_container(key, handle.pod.uid, container, False)
+            if found is None or found.container_id != handle.container_id or not found.running:
+                return
+            await asyncio.sleep(_EXIT_LOOK_SECONDS)
 
     async def serve_port_forward(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -146,7 +162,12 @@ class Streaming:
             raise web.HTTPNotFound(text=f"{what} isn't on this node, or hasn't been created yet")
         return handle
 
-    async def _relay(self, request: web.Request, opening: Awaitable[str]) -> web.StreamResponse:
+    async def _relay(
+        self,
+        request: web.Request,
+        opening: Awaitable[str],
+        until: asyncio.Future[None] | None = None,
+    ) -> web.StreamResponse:
         try:
             url = await opening
         except RuntimeNotFound as error:
@@ -157,7 +178,7 @@ class Streaming:
         try:
             target = parse_stream_url(url)
             where = target.authority
-            return await self._relays.answer(request, target)
+            return await self._relays.answer(request, target, until=until)
         except UpgradeFailed as error:
             # The URL itself opens the stream, hence is a secret.
             why = f"the runtime's streaming server at {where}: {error}"

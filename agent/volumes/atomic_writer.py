@@ -22,7 +22,7 @@ _DATA: Final = "..data"
 _NEXT_DATA: Final = "..data_tmp"
 _READ_BITS: Final = 0o440
 _DIRECTORY_MODE: Final = 0o755
-_GROUP_DIRECTORY_MODE: Final = 0o2775
+_GROUP_DIRECTORY_MODE: Final = 0o2755
 
 
 def write_volume_files(directory: Path, files: Sequence[VolumeFile], group_id: int | None = None) -> bool:
@@ -114,9 +114,11 @@ def _link_names(directory: Path, names: set[str]) -> None:
     for name in names:
         link = directory / name
         if not link.is_symlink():
+            if link.is_dir():
+                link.rmdir()  # empty: made for a subPath before there was such a name
             link.symlink_to(f"{_DATA}/{name}")
     for entry in os.scandir(directory):
-        if not entry.name.startswith("..") and entry.name not in names:
+        if not entry.name.startswith("..") and entry.name not in names and entry.is_symlink():
             os.unlink(entry.path)
 
 

@@ -1,8 +1,8 @@
-"""Runs file-system work that may hang, so that only its own pod waits.
+"""Runs file-system work that may hang, so that only what waits for it waits.
 
-IO: one thread for each piece of work. Called by `source`. The event loop's own pool isn't used: a few hung
-mounts would fill it, and then every other pod would wait too. A thread can't be ended, so a key whose work
-hangs is refused until that work returns: there are never two attempts in flight.
+IO: one thread for each piece of work. Called by `source` and `agent.pods.pod_files`. The event loop's own
+pool isn't used: a few hung mounts would fill it, and then every other pod would wait too. A thread can't be
+ended, so a key whose work hangs is refused until that work returns: there are never two attempts in flight.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 ResultT = TypeVar("ResultT")
 
@@ -22,38 +22,57 @@ class WorkHangs(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
+    """A call that hasn't returned; `since` is on the event loop's clock."""
+
     what: str
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    call: InFlight
+    outcome: asyncio.Future[Any]
+    deadline_seconds: float
+
+
 class BlockingWork:
     def __init__(self) -> None:
-        self._in_flight: dict[Hashable, InFlight] = {}
+        self._running: dict[Hashable, _Running] = {}
 
     def in_flight(self, key: Hashable) -> InFlight | None:
-        """The call that the key waits for now; `since` is on the event loop's clock."""
-        return self._in_flight.get(key)
+        """The call that the key waits for now."""
+        running = self._running.get(key)
+        return running.call if running is not None else None
 
     async def run(
         self, key: Hashable, what: str, call: Callable[[], ResultT], *, deadline_seconds: float
     ) -> ResultT:
-        """The call's result or error; raises WorkHangs after the deadline and while an older call hangs."""
+        """The call's result or error; raises WorkHangs after the deadline and while an older call hangs.
+
+        An older call of the key that has time left, such as one that nobody waits for any more, goes first.
+        """
+        while (older := self._running.get(key)) is not None:
+            await self._wait_for(older)
         loop = asyncio.get_running_loop()
-        if (older := self._in_flight.get(key)) is not None:
-            seconds = round(loop.time() - older.since)
-            raise WorkHangs(f"{older.what} has not returned for {seconds} s; something below it hangs")
-        self._in_flight[key] = InFlight(what, loop.time())
         outcome: asyncio.Future[ResultT] = loop.create_future()
-        outcome.add_done_callback(lambda _: self._in_flight.pop(key, None))
+        running = self._running[key] = _Running(InFlight(what, loop.time()), outcome, deadline_seconds)
+        outcome.add_done_callback(lambda _: self._running.pop(key, None))
         outcome.add_done_callback(_retrieve)
         threading.Thread(
             target=_run_call, args=(loop, outcome, call), name=f"blocking-{key}", daemon=True
         ).start()
-        # asyncio.wait gives up without touching the future: the key stays taken until the thread ends.
-        done, _ = await asyncio.wait({outcome}, timeout=deadline_seconds)
-        if not done:
-            raise WorkHangs(f"{what} has not returned for {deadline_seconds:g} s; something below it hangs")
+        await self._wait_for(running)
         return outcome.result()
+
+    async def _wait_for(self, running: _Running) -> None:
+        now = asyncio.get_running_loop().time()
+        left = running.call.since + running.deadline_seconds - now
+        if left > 0 or running.outcome.done():
+            # asyncio.wait gives up without touching the future: the key stays taken until the thread ends.
+            await asyncio.wait({running.outcome}, timeout=max(left, 0.0))
+        if not running.outcome.done():
+            seconds = round(max(now - running.call.since, running.deadline_seconds))
+            raise WorkHangs(f"{running.call.what} has not returned for {seconds} s; something below it hangs")
 
 
 def _run_call(

@@ -19,6 +19,7 @@ from kubeapi.volume import DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProje
 
 DEFAULT_MODE: Final = 0o644
 _OWNER_ONLY: Final = 0o600
+_PROJECTIONS: Final = "use configMap, secret, downwardAPI or serviceAccountToken"
 _MAX_PATH: Final = 4096
 _MAX_COMPONENT: Final = 255
 
@@ -120,7 +121,12 @@ class _Token:
     mode: int
 
 
-_Part = _Keys | _Downward | _Token
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    why: str
+
+
+_Part = _Keys | _Downward | _Token | _Refused
 
 
 def _parts(volume: Volume) -> Iterator[_Part]:
@@ -150,6 +156,16 @@ def _projected_parts(projection: VolumeProjection, mode: int) -> Iterator[_Part]
         yield _Downward(downward.items, mode)
     if (token := projection.service_account_token) is not None:
         yield _Token(TokenRef(token.audience, token.expiration_seconds), token.path, mode)
+    if not any((config_map, secret, downward, token)):
+        yield _Refused(f"{_name_projection(projection)} isn't supported by this agent; {_PROJECTIONS}")
+
+
+def _name_projection(projection: VolumeProjection) -> str:
+    if projection.cluster_trust_bundle is not None:
+        return "the projected source clusterTrustBundle"
+    if projection.pod_certificate is not None:
+        return "the projected source podCertificate"
+    return "a projected source of an unknown kind"
 
 
 def _mode(default_mode: int | None) -> int:
@@ -169,6 +185,8 @@ def _plan_part(
             return _plan_downward(part, pod, allocatable)
         case _Token():
             return _plan_token(part, pod, contents)
+        case _Refused():
+            return VolumeRefused(part.why)
         case _:
             assert_never(part)
 

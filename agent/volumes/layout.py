@@ -17,14 +17,29 @@ CONFIG_MAP: Final = "kubernetes.io~configmap"
 SECRET: Final = "kubernetes.io~secret"
 DOWNWARD_API: Final = "kubernetes.io~downward-api"
 PROJECTED: Final = "kubernetes.io~projected"
+LOCAL: Final = "kubernetes.io~local-volume"
+HOST_PATH: Final = "kubernetes.io~host-path"
+
+
+def build_pods_directory(root: Path) -> Path:
+    return root / "pods"
 
 
 def build_pod_directory(root: Path, uid: PodUID) -> Path:
-    return root / "pods" / _checked(uid)
+    return build_pods_directory(root) / _checked(uid)
 
 
 def build_volumes_directory(root: Path, uid: PodUID) -> Path:
     return build_pod_directory(root, uid) / "volumes"
+
+
+def build_sub_paths_directory(root: Path, uid: PodUID) -> Path:
+    return build_pod_directory(root, uid) / "volume-subpaths"
+
+
+def build_sub_path_target(root: Path, uid: PodUID, container: str, index: int) -> Path:
+    """Where the container's sub-path of that number is bound."""
+    return build_sub_paths_directory(root, uid) / _checked(container) / str(index)
 
 
 def build_volume_path(root: Path, uid: PodUID, kind: str, name: str) -> Path:

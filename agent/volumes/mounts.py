@@ -1,7 +1,7 @@
 """Mounting and unmounting through libc, and the kernel's table of mounts.
 
-IO: two system calls and /proc/self/mountinfo; synchronous, called in threads that `blocking` watches over,
-since either call may hang. Follows mount(2), umount2(2) and proc(5).
+IO: system calls and /proc/self/mountinfo; synchronous, called in threads that `blocking` watches over, since
+any of the calls may hang. Follows mount(2), umount2(2) and proc(5).
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-MS_NOSUID: Final = 2
-MS_NODEV: Final = 4
+from agent.volumes.mount_flags import MS_BIND, MS_REC, MS_REMOUNT, MS_SHARED
+
+_MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
 _EINVAL: Final = 22
+_ESCAPES: Final = str.maketrans({character: f"\\{ord(character):03o}" for character in " \t\n\\"})
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of mountinfo; `device` is "major:minor"."""
+    """One line of mountinfo; `device` is "major:minor"; `shared`: mounts below reach other namespaces."""
 
     mount_point: Path
     device: str
     filesystem: str
+    shared: bool = False
 
 
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
@@ -35,14 +38,37 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
         left, found, right = line.partition(" - ")
         before, after = left.split(), right.split()
         if found and len(before) >= 5 and after:
-            mounts.append(Mount(Path(_unescape(before[4])), before[2], after[0]))
+            shared = any(field.startswith("shared:") for field in before[6:])
+            mounts.append(Mount(Path(_unescape(before[4])), before[2], after[0], shared))
     return tuple(mounts)
 
 
 def read_mounts_below(directory: Path) -> tuple[Mount, ...]:
     """The mounts at or below `directory`, in the kernel's order; no file of them is touched."""
-    mounts = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
+    text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    name = _escape(str(directory))
+    # A node has hundreds of mounts; only the lines that name the directory are worth parsing.
+    mounts = parse_mountinfo("\n".join(line for line in text.splitlines() if name in line))
     return tuple(mount for mount in mounts if mount.mount_point.is_relative_to(directory))
+
+
+def is_mounted(target: Path) -> bool:
+    """Whether something is mounted right at `target`, by the kernel's table: it doesn't hang as stat may."""
+    return find_mount(target) is not None
+
+
+def find_mount(target: Path) -> Mount | None:
+    """What lies on top at `target`, if it is a mount point."""
+    return next((m for m in reversed(read_mounts_below(target)) if m.mount_point == target), None)
+
+
+def describe_mount_of(path: Path) -> str:
+    """Like ": /mnt/data lies on /mnt (nfs4)", from the kernel's table alone; empty for the root's own."""
+    mounts = [mount for mount in read_mounts_below(Path("/")) if path.is_relative_to(mount.mount_point)]
+    below = max(mounts, key=lambda mount: len(mount.mount_point.parts), default=None)
+    if below is None or below.mount_point == Path("/"):
+        return ""
+    return f": {path} lies on {below.mount_point} ({below.filesystem})"
 
 
 def mount_tmpfs(target: Path, *, size_bytes: int | None = None, mode: int = 0o777, flags: int = 0) -> None:
@@ -57,15 +83,42 @@ def mount_tmpfs(target: Path, *, size_bytes: int | None = None, mode: int = 0o77
         _mount("tmpfs", target, "tmpfs", flags, options)
 
 
+def bind_mount(source: Path, target: Path, *, flags: int = 0, recursive: bool = True) -> None:
+    """Shows `source` at `target` too, which is a directory or a file as it is; a bind mount takes its flags
+    only from a second call.
+    """
+    _mount(str(source), target, "", MS_BIND | (MS_REC if recursive else 0), "")
+    if flags:
+        try:
+            _mount("", target, "", MS_BIND | MS_REMOUNT | flags, "")
+        except OSError:
+            detach(target)
+            raise
+
+
+def make_shared(target: Path) -> None:
+    """Mounts made below `target` reach whoever has it from this namespace, and theirs reach us."""
+    _mount("", target, "", MS_SHARED | MS_REC, "")
+
+
 def unmount(target: Path) -> None:
     """Unmounts what is on top at `target`; raises OSError, EBUSY while it is in use."""
-    if _libc().umount2(os.fsencode(target), _UMOUNT_NOFOLLOW) != 0:
+    _unmount(target, _UMOUNT_NOFOLLOW)
+
+
+def detach(target: Path) -> None:
+    """Takes what is on top at `target` out of the tree at once; who has it open keeps what they have."""
+    _unmount(target, _UMOUNT_NOFOLLOW | _MNT_DETACH)
+
+
+def _unmount(target: Path, flags: int) -> None:
+    if _libc().umount2(os.fsencode(target), flags) != 0:
         _raise_errno(target)
 
 
 def _mount(source: str, target: Path, filesystem: str, flags: int, options: str) -> None:
     arguments = (
-        source.encode(),
+        os.fsencode(source),
         os.fsencode(target),
         filesystem.encode(),
         ctypes.c_ulong(flags),
@@ -83,6 +136,10 @@ def _raise_errno(target: Path) -> None:
 @cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
+
+
+def _escape(path: str) -> str:
+    return path.translate(_ESCAPES)
 
 
 def _unescape(field: str) -> str:

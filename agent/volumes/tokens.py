@@ -6,15 +6,21 @@ TokenRequest page of the API reference; the token is bound to its pod and is voi
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from agent.volumes.files import TokenRef
+from kubeapi.errors import KubeAPIError
 from kubeapi.pod import Pod, PodUID
+
+_log = logging.getLogger(__name__)
 
 _RENEW_AFTER: Final = 0.8
 _MAX_AGE_SECONDS: Final = 24 * 3600.0
+_REQUEST_SECONDS: Final = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +49,24 @@ class ServiceAccountTokens:
         self._kept: dict[tuple[PodUID, TokenRef], _Kept] = {}
 
     async def read_token(self, pod: Pod, reference: TokenRef) -> str | None:
-        """The pod's token, new where the kept one has little life left; None without the service account."""
+        """The pod's token, new where the kept one has little life left; None without the service account.
+
+        Raises KubeAPIError or TimeoutError when there is none that is still good.
+        """
         key = (pod.uid, reference)
         kept = self._kept.get(key)
         asked_at = self._clock()
         if kept is not None and asked_at < kept.renew_at:
             return kept.issued.token
-        issued = await self._source.request_token(pod, reference)
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                issued = await self._source.request_token(pod, reference)
+        except (KubeAPIError, TimeoutError) as error:
+            if kept is None or asked_at >= kept.issued.expires_at:
+                raise
+            # Renewed early enough to try again: until it expires the old one serves on.
+            _log.warning("a token can't be renewed yet", extra={"pod": str(pod.key)}, exc_info=error)
+            return kept.issued.token
         if issued is None:
             self._kept.pop(key, None)
             return None

@@ -39,6 +39,11 @@ _NODE_RULES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("configmaps", ""): _READ,
     ("secrets", ""): _READ,
     ("serviceaccounts", ""): _READ,
+    ("serviceaccounts", "token"): frozenset({"create"}),
+    ("persistentvolumes", ""): _READ,
+    ("persistentvolumeclaims", ""): _READ,
+    ("storageclasses", ""): _READ,
+    ("runtimeclasses", ""): _READ,
     ("namespaces", ""): _READ,
     ("nodes", ""): _READ | {"create"},
     ("events", ""): _WRITE,
@@ -56,9 +61,15 @@ def is_allowed(user: User, request: ResourceRequest) -> bool:
     """Whether the user may make this request for objects."""
     if ADMINISTRATORS in user.groups or user.name in _COMPONENTS:
         return True
-    if NODES in user.groups and user.name.startswith(NODE_USER_PREFIX):
-        return _is_allowed_to_node(user.name.removeprefix(NODE_USER_PREFIX), request)
-    return False
+    node_name = get_node_name(user)
+    return bool(node_name) and _is_allowed_to_node(node_name, request)
+
+
+def get_node_name(user: User) -> str:
+    """Of a node's own agent; empty for anybody else."""
+    if ADMINISTRATORS in user.groups or NODES not in user.groups:
+        return ""
+    return user.name.removeprefix(NODE_USER_PREFIX) if user.name.startswith(NODE_USER_PREFIX) else ""
 
 
 def is_path_allowed(user: User, path: str) -> bool:

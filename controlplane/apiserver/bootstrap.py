@@ -1,4 +1,5 @@
-"""What exists in every cluster before anybody asks: system namespaces, the Service of the API server itself.
+"""What exists in every cluster before anybody asks: system namespaces and priorities, the Service of the
+API server itself.
 
 IO through the registry. `server` calls it at each start and keeps `run_repairs` running, since people
 delete these like any other object; what is there already is left alone, but for the endpoints, which always
@@ -15,8 +16,16 @@ from typing import Any, Final
 
 from controlplane.apiserver.documents import Document
 from controlplane.apiserver.failures import ApiFailure
-from controlplane.apiserver.kinds import ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE, Kind
+from controlplane.apiserver.kinds import (
+    ENDPOINT_SLICE,
+    ENDPOINTS,
+    NAMESPACE,
+    PRIORITY_CLASS,
+    SERVICE,
+    Kind,
+)
 from controlplane.apiserver.registry import Registry
+from controlplane.apiserver.validation.classes import SYSTEM_PRIORITIES
 from controlplane.storage.errors import StorageError
 from kubeapi.status import Reason
 
@@ -26,6 +35,13 @@ SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-
 API_SERVICE: Final = "kubernetes"
 REPAIR_PERIOD_SECONDS: Final = 10.0
 _PORT_NAME: Final = "https"
+_PRIORITY_DESCRIPTIONS: Final = {
+    "system-cluster-critical": (
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if "
+        "necessary."
+    ),
+    "system-node-critical": ("Used for system critical pods that must not be moved from their current node."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,8 @@ async def ensure_cluster(registry: Registry, address: ApiServiceAddress) -> None
     """Create what is missing, correct what says where the server is."""
     for name in SYSTEM_NAMESPACES:
         await _ensure(registry, NAMESPACE, "", {"metadata": {"name": name}})
+    for name, value in SYSTEM_PRIORITIES.items():
+        await _ensure(registry, PRIORITY_CLASS, "", build_priority_class(name, value))
     await _ensure(registry, SERVICE, "default", build_api_service(address))
     await _ensure(registry, ENDPOINTS, "default", build_api_endpoints(address), content=("subsets",))
     await _ensure(
@@ -86,6 +104,15 @@ async def _ensure(
             fields = {name: document[name] for name in content}
             name = document["metadata"]["name"]
             await registry.modify(kind, namespace, name, lambda current: {**current, **fields})
+
+
+def build_priority_class(name: str, value: int) -> Document:
+    return {
+        "metadata": {"name": name},
+        "value": value,
+        "preemptionPolicy": "PreemptLowerPriority",
+        "description": _PRIORITY_DESCRIPTIONS[name],
+    }
 
 
 def build_api_service(address: ApiServiceAddress) -> Document:

@@ -106,14 +106,15 @@ class HttpServer:
             raise not_acceptable(OBJECT_MEDIA_TYPES)
         if target.verb == "watch":
             return await self._watches.answer(request, target, answer)
-        return await self._answer_objects(request, target, answer)
+        return await self._answer_objects(request, user, target, answer)
 
     async def _answer_objects(
-        self, request: web.Request, target: ResourceRequest, answer: Format
+        self, request: web.Request, user: User, target: ResourceRequest, answer: Format
     ) -> web.StreamResponse:
         body = await request.read() if request.method in _BODY_METHODS else b""
         content_type = request.headers.get("Content-Type", "")
-        result = await self._objects.answer(ObjectRequest(target, request.query, answer, body, content_type))
+        asked = ObjectRequest(target, request.query, answer, body, content_type, user)
+        result = await self._objects.answer(asked)
         return _build_response(result, answer.media_type)
 
     def _answer_path(self, request: web.Request, user: User) -> web.StreamResponse:

@@ -109,10 +109,12 @@ POD: Final = Kind(
     subresources=(
         Subresource("attach", "PodAttachOptions", ("create", "get")),
         Subresource("binding", "Binding", ("create",)),
+        Subresource("ephemeralcontainers", "Pod", ("get", "patch", "update")),
         Subresource("eviction", "Eviction", ("create",), "policy"),
         Subresource("exec", "PodExecOptions", ("create", "get")),
         Subresource("log", "Pod", ("get",)),
         Subresource("portforward", "PodPortForwardOptions", ("create", "get")),
+        Subresource("resize", "Pod", ("get", "patch", "update")),
         _status("Pod"),
     ),
     fields=(
@@ -163,6 +165,7 @@ SERVICE_ACCOUNT: Final = Kind(
     "serviceaccount",
     "ServiceAccount",
     short_names=("sa",),
+    subresources=(Subresource("token", "TokenRequest", ("create",), "authentication.k8s.io"),),
     deletion_returns_object=True,
 )
 NAMESPACE: Final = Kind(
@@ -233,6 +236,52 @@ ENDPOINT_SLICE: Final = Kind(
     counts_generations=True,
 )
 LEASE: Final = Kind("coordination.k8s.io", "v1", "leases", "lease", "Lease", updates_need_version=True)
+PERSISTENT_VOLUME: Final = Kind(
+    "",
+    "v1",
+    "persistentvolumes",
+    "persistentvolume",
+    "PersistentVolume",
+    namespaced=False,
+    short_names=("pv",),
+    subresources=(_status("PersistentVolume"),),
+    initial_status={"phase": "Pending"},
+    deletion_returns_object=True,
+)
+PERSISTENT_VOLUME_CLAIM: Final = Kind(
+    "",
+    "v1",
+    "persistentvolumeclaims",
+    "persistentvolumeclaim",
+    "PersistentVolumeClaim",
+    short_names=("pvc",),
+    subresources=(_status("PersistentVolumeClaim"),),
+    initial_status={"phase": "Pending"},
+    deletion_returns_object=True,
+)
+STORAGE_CLASS: Final = Kind(
+    "storage.k8s.io",
+    "v1",
+    "storageclasses",
+    "storageclass",
+    "StorageClass",
+    namespaced=False,
+    short_names=("sc",),
+    deletion_returns_object=True,
+)
+RUNTIME_CLASS: Final = Kind(
+    "node.k8s.io", "v1", "runtimeclasses", "runtimeclass", "RuntimeClass", namespaced=False
+)
+PRIORITY_CLASS: Final = Kind(
+    "scheduling.k8s.io",
+    "v1",
+    "priorityclasses",
+    "priorityclass",
+    "PriorityClass",
+    namespaced=False,
+    short_names=("pc",),
+    counts_generations=True,
+)
 
 KINDS: Final = (
     CONFIG_MAP,
@@ -240,6 +289,8 @@ KINDS: Final = (
     EVENT,
     NAMESPACE,
     NODE,
+    PERSISTENT_VOLUME_CLAIM,
+    PERSISTENT_VOLUME,
     POD,
     SECRET,
     SERVICE_ACCOUNT,
@@ -248,6 +299,9 @@ KINDS: Final = (
     REPLICA_SET,
     LEASE,
     ENDPOINT_SLICE,
+    RUNTIME_CLASS,
+    PRIORITY_CLASS,
+    STORAGE_CLASS,
 )
 
 _BY_PATH: Final[Mapping[tuple[str, str, str], Kind]] = MappingProxyType(

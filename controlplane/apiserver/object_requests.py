@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
+from uuid import uuid4
 
 from multidict import MultiMapping
 
+from controlplane.apiserver.authentication import ANONYMOUS, User
+from controlplane.apiserver.authorization import get_node_name
 from controlplane.apiserver.binding import bind_pod
 from controlplane.apiserver.body_decoding import check_fields, check_identity, decode_body, decode_patch
 from controlplane.apiserver.cache import WatchCache
@@ -23,7 +26,7 @@ from controlplane.apiserver.failures import ApiFailure, method_not_allowed, not_
 from controlplane.apiserver.kinds import POD, Kind
 from controlplane.apiserver.listing import ListOptions, Page, list_objects
 from controlplane.apiserver.negotiation import Format
-from controlplane.apiserver.registry import Half, Registry
+from controlplane.apiserver.registry import CachedPolicies, Half, Registry, check_types
 from controlplane.apiserver.rendering import render_list, render_object
 from controlplane.apiserver.request_options import (
     is_dry_run,
@@ -34,6 +37,8 @@ from controlplane.apiserver.request_options import (
 )
 from controlplane.apiserver.request_path import ResourceRequest
 from controlplane.apiserver.scale import apply_scale, build_scale
+from controlplane.apiserver.tokens.request import TOKEN_REQUEST, check_node_request, grant_token
+from controlplane.apiserver.tokens.signer import TokenSigner
 from controlplane.storage.contract import Storage
 from kubeapi.status import build_details, build_success, encode_status
 
@@ -47,6 +52,7 @@ class ObjectRequest:
     answer: Format
     body: bytes = field(default=b"", repr=False)
     content_type: str = ""
+    user: User = ANONYMOUS
 
     @property
     def is_dry_run(self) -> bool:
@@ -60,25 +66,37 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
 
-_HALVES: Final[Mapping[str, Half]] = {"": Half.OBJECT, "status": Half.STATUS, "finalize": Half.FINALIZE}
+_HALVES: Final[Mapping[str, Half]] = {
+    "": Half.OBJECT,
+    "status": Half.STATUS,
+    "finalize": Half.FINALIZE,
+    "ephemeralcontainers": Half.EPHEMERAL_CONTAINERS,
+    "resize": Half.RESIZE,
+}
 
 
 class ObjectRequests:
     """Answers requests for objects."""
 
     def __init__(
-        self, registry: Registry, cache: WatchCache, storage: Storage, now: Callable[[], datetime]
+        self,
+        registry: Registry,
+        cache: WatchCache,
+        storage: Storage,
+        signer: TokenSigner,
+        now: Callable[[], datetime],
     ) -> None:
         self._registry = registry
         self._cache = cache
         self._storage = storage
+        self._signer = signer
         self._now = now
 
     async def answer(self, request: ObjectRequest) -> Answer:
         """ApiFailure for whatever is refused."""
         target = request.target
         match target.verb, target.subresource:
-            case "get", "" | "status":
+            case "get", "" | "status" | "ephemeralcontainers" | "resize":
                 return self._get(request)
             case "get", "scale":
                 return Answer(encode_json(self._read_scale(target)))
@@ -90,9 +108,11 @@ class ObjectRequests:
                 return await self._bind(request)
             case "create", "eviction":
                 return await self._evict(request)
-            case "update", "" | "status" | "finalize":
+            case "create", "token":
+                return self._issue_token(request)
+            case "update", "" | "status" | "finalize" | "ephemeralcontainers" | "resize":
                 return await self._update(request)
-            case "patch", "" | "status":
+            case "patch", "" | "status" | "ephemeralcontainers" | "resize":
                 return await self._patch(request)
             case "update" | "patch", "scale":
                 return await self._write_scale(request)
@@ -231,6 +251,24 @@ class ObjectRequests:
         options = read_delete_options(request.query, values, eviction.get("deleteOptions") or {})
         await self._registry.delete(POD, target.namespace, target.name, options)
         return Answer(encode_status(build_success(code=201)), 201)
+
+    def _issue_token(self, request: ObjectRequest) -> Answer:
+        target, objects = request.target, CachedPolicies(self._cache)
+        document = self._read_document(request, TOKEN_REQUEST.kind, TOKEN_REQUEST.api_version)
+        check_types(TOKEN_REQUEST, target.name, document)
+        node_name = get_node_name(request.user)
+        if node_name:
+            check_node_request(document, node_name, objects, target.namespace)
+        grant = grant_token(
+            document,
+            (target.namespace, target.name),
+            objects,
+            issuer=self._signer.issuer,
+            token_id=str(uuid4()),
+            now=self._now(),
+        )
+        token = "" if request.is_dry_run else self._signer.sign(grant.claims)
+        return Answer(encode_json(grant.complete(token)), 201)
 
     async def _delete(self, request: ObjectRequest) -> Answer:
         target = request.target

@@ -8,7 +8,7 @@ else was faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from enum import Enum
@@ -16,7 +16,7 @@ from random import SystemRandom
 from typing import Any, Final, assert_never
 from uuid import uuid4
 
-from controlplane.apiserver.admission import admit_creation, admit_deletion
+from controlplane.apiserver.admission import admit_creation, admit_deletion, admit_update
 from controlplane.apiserver.allocation import prepare_service_update
 from controlplane.apiserver.cache import WatchCache
 from controlplane.apiserver.defaults import apply_defaults
@@ -45,6 +45,7 @@ from controlplane.apiserver.failures import (
     not_found,
 )
 from controlplane.apiserver.kinds import NAMESPACE, SERVICE, Kind
+from controlplane.apiserver.pod_subresources import take_ephemeral_containers, take_resize
 from controlplane.apiserver.service_addresses import ServiceAddresses
 from controlplane.apiserver.strategies import (
     count_generation,
@@ -77,7 +78,31 @@ class Half(Enum):
     OBJECT = "object"
     STATUS = "status"
     FINALIZE = "finalize"
+    EPHEMERAL_CONTAINERS = "ephemeralcontainers"
+    RESIZE = "resize"
     WHOLE = "whole"
+
+
+_PARTS: Final[Mapping[Half, str]] = {
+    Half.STATUS: "status",
+    Half.EPHEMERAL_CONTAINERS: "ephemeralcontainers",
+    Half.RESIZE: "resize",
+}
+"""The halves whose changes have rules of their own."""
+
+
+class CachedPolicies:
+    """Policy objects as the watch cache has them."""
+
+    def __init__(self, cache: WatchCache) -> None:
+        self._cache = cache
+
+    def find(self, kind: Kind, namespace: str, name: str) -> Document | None:
+        cached = self._cache.find(kind, namespace, name)
+        return decode_json(cached.body) if cached is not None else None
+
+    def select(self, kind: Kind) -> Iterator[Document]:
+        return (decode_json(cached.body) for cached in self._cache.select(kind))
 
 
 class Registry:
@@ -91,6 +116,7 @@ class Registry:
         self._addresses = addresses
         self._now = now
         self._random = SystemRandom()
+        self._policies = CachedPolicies(cache)
 
     def read(self, kind: Kind, namespace: str, name: str) -> CachedObject:
         """The current object; ApiFailure 404."""
@@ -166,7 +192,7 @@ class Registry:
             uid=str(uuid4()),
             created=format_time(self._now()),
         )
-        completed = admit_creation(kind, apply_defaults(kind.kind, prepared))
+        completed = admit_creation(kind, apply_defaults(kind.kind, prepared), self._policies)
         _raise_causes(kind, name, validate_create(kind.kind, completed))
         with self._reserve_addresses(kind, completed, None) as addressed:
             stored = encode_object(kind, addressed)
@@ -207,17 +233,24 @@ class Registry:
                 prepared = prepare_update(kind, wanted, old)
             case Half.STATUS:
                 prepared = prepare_status_update(kind, wanted, old)
+            case Half.EPHEMERAL_CONTAINERS:
+                prepared = take_ephemeral_containers(wanted, old)
+            case Half.RESIZE:
+                prepared = take_resize(wanted, old)
             case Half.FINALIZE:
                 return prepare_finalize(wanted, old)
             case Half.WHOLE:
                 return dict(wanted)
             case _:
                 assert_never(half)
-        completed = apply_defaults(kind.kind, prepared)
+        completed = admit_update(kind, apply_defaults(kind.kind, prepared), old)
+        # What a former version stored lacks the defaults of this one: no client has changed those.
+        before = apply_defaults(kind.kind, old)
         if kind == SERVICE:
-            completed = prepare_service_update(completed, old)
-        new = count_generation(kind, completed, old)
-        _raise_causes(kind, old["metadata"]["name"], validate_update(kind.kind, new, old))
+            completed = prepare_service_update(completed, before)
+        new = count_generation(kind, completed, before)
+        causes = validate_update(kind.kind, new, before, _PARTS.get(half, ""))
+        _raise_causes(kind, old["metadata"]["name"], causes)
         return new
 
     async def _delete_once(
@@ -317,6 +350,11 @@ def _uid_mismatch(kind: Kind, name: str, wanted: str, actual: str) -> ApiFailure
         name,
         f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {actual}",
     )
+
+
+def check_types(kind: Kind, name: str, document: Mapping[str, Any]) -> None:
+    """ApiFailure 422 for values that are not of their field's type."""
+    _raise_causes(kind, name, find_type_errors(kind.kind, document))
 
 
 def _raise_causes(kind: Kind, name: str, causes: tuple[Cause, ...]) -> None:

@@ -11,13 +11,14 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import ip_network
 from random import SystemRandom
 from typing import Final
 
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from controlplane.apiserver.allocation import Ranges
 from controlplane.apiserver.bootstrap import ApiServiceAddress, ensure_cluster, run_repairs
@@ -30,6 +31,7 @@ from controlplane.apiserver.object_requests import ObjectRequests
 from controlplane.apiserver.registry import Registry, read_utc_clock
 from controlplane.apiserver.service_addresses import ServiceAddresses
 from controlplane.apiserver.static_documents import StaticDocuments
+from controlplane.apiserver.tokens.signer import TokenSigner
 from controlplane.apiserver.watch_requests import WatchRequests
 from controlplane.errors import ServerError
 from controlplane.storage.contract import Storage
@@ -47,6 +49,8 @@ class ApiServerOptions:
     cluster_dns: str = ""
     advertise_address: str
     port: int
+    signing_key: EllipticCurvePrivateKey = field(repr=False)
+    token_issuer: str = "https://kubernetes.default.svc.cluster.local"
     now: Callable[[], datetime] = read_utc_clock
 
 
@@ -69,6 +73,7 @@ async def serve(
     ranges = Ranges((ip_network(options.service_cidr),), reserved_addresses=reserved)
     address = _build_address(options, ranges)
     registry = Registry(storage, cache, ServiceAddresses(cache, ranges, random), options.now)
+    signer = TokenSigner(options.signing_key, options.token_issuer)
     readiness = Readiness()
     async with asyncio.TaskGroup() as tasks, NodeRequests(registry, options.node_tls) as nodes:
         background = [tasks.create_task(cache.run()), tasks.create_task(run_compaction(storage))]
@@ -78,10 +83,10 @@ async def serve(
             raise ServerError(f"the cluster's own objects cannot be made: {failure}") from failure
         background.append(tasks.create_task(run_repairs(registry, address)))
         http = HttpServer(
-            ObjectRequests(registry, cache, storage, options.now),
+            ObjectRequests(registry, cache, storage, signer, options.now),
             WatchRequests(cache, options.now, random),
             nodes,
-            StaticDocuments(f"{options.advertise_address}:{options.port}"),
+            StaticDocuments(f"{options.advertise_address}:{options.port}", signer),
             lambda: readiness.is_ready,
         )
         runner = await _start(http.build_application(), sockets, options.tls)

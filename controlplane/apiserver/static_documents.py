@@ -32,12 +32,14 @@ from controlplane.apiserver.openapi import (
     build_openapi_v3_index,
     encode_openapi_v2,
 )
+from controlplane.apiserver.tokens.signer import CONFIGURATION_PATH, JWKS_PATH, TokenSigner
 
 _AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 # Clients before 1.26 ask with an "@" in the media type, which is not legal, and refuse it in the answer.
 _OPENAPI_V2_PROTOBUFS: Final = (OPENAPI_V2_PROTOBUF, OPENAPI_V2_PROTOBUF.replace("v2.v1.0", "v2@v1.0"))
 _OPENAPI_V3: Final = "/openapi/v3"
+_KEY_SET: Final = "application/jwk-set+json"
 
 # kubectl looks here before it says of a kind it can't find that there is none; discovery doesn't offer it.
 _CUSTOM_RESOURCE_DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -53,9 +55,9 @@ class StaticDocument:
 
 
 class StaticDocuments:
-    """By path; `server_address` is what clients outside should use."""
+    """By path; `server_address` is what clients outside should use, `signer` whose keys are published."""
 
-    def __init__(self, server_address: str) -> None:
+    def __init__(self, server_address: str, signer: TokenSigner) -> None:
         self._builders: dict[str, Build] = {
             "/version": build_version,
             "/api": partial(build_api_versions, server_address),
@@ -67,6 +69,8 @@ class StaticDocuments:
             path = f"/apis/{group}/{version}" if group else f"/api/{version}"
             self._builders[path] = partial(build_resource_list, group, version)
         self._builders[_CUSTOM_RESOURCE_DEFINITIONS] = _build_no_definitions
+        self._builders[JWKS_PATH] = signer.build_key_set
+        self._builders[CONFIGURATION_PATH] = partial(signer.build_configuration, f"https://{server_address}")
         self._builders["/openapi/v2"] = lambda: build_openapi_v2(KINDS)
         self._builders[_OPENAPI_V3] = lambda: build_openapi_v3_index(self._openapi_v3)
         for group, version in list_group_versions():
@@ -89,7 +93,9 @@ class StaticDocuments:
         if path == "/openapi/v2" and _wants_protobuf(accept):
             return self._encode_protobuf()
         build = self._builders.get(path)
-        return self._encode_once(path, build, JSON) if build is not None else None
+        if build is None:
+            return None
+        return self._encode_once(path, build, _KEY_SET if path == JWKS_PATH else JSON)
 
     def _encode_once(self, key: str, build: Build, media_type: str) -> StaticDocument:
         found = self._built.get(key)

@@ -42,7 +42,7 @@ from controlplane.certificates.names import (
 
 _LOG: Final = logging.getLogger(__name__)
 _DIRECTORY_MODE: Final = 0o700
-_KEY_MODE: Final = 0o600
+KEY_MODE: Final = 0o600
 _CERTIFICATE_MODE: Final = 0o644
 PartT = TypeVar("PartT")
 
@@ -220,7 +220,7 @@ def _make_directory(directory: Path) -> None:
 
 def _write_pair(place: PairPaths, pair: Pair) -> None:
     """The key first, as a key alone can be given a certificate again."""
-    write_file(place.key, pair.key_pem(), _KEY_MODE)
+    write_file(place.key, pair.key_pem(), KEY_MODE)
     write_file(place.certificate, pair.certificate_pem(), _CERTIFICATE_MODE)
 
 

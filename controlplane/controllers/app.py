@@ -26,6 +26,11 @@ from controlplane.controllers.node_lifecycle.observe import NodeLifecycleReconci
 from controlplane.controllers.pod_cidr.observe import PodCIDRReconciler
 from controlplane.controllers.replicaset.observe import ReplicaSetReconciler
 from controlplane.controllers.settings import ControllerSettings
+from controlplane.controllers.volume_binding.observe import VolumeBindingReconciler
+from controlplane.controllers.volume_protection.observe import (
+    ClaimProtectionReconciler,
+    VolumeProtectionReconciler,
+)
 from kubeapi.client import Client
 from kubeapi.errors import KubeAPIError
 from kubeapi.events import EventRecorder
@@ -74,6 +79,8 @@ def _build_controllers(
         NamespaceReconciler(caches, client),
         NamespaceDefaultsReconciler(caches, settings.root_ca),
         GarbageReconciler(caches, client),
+        ClaimProtectionReconciler(caches, client),
+        VolumeProtectionReconciler(caches),
     ]
     controllers = [_Controller(each, workers) for each in reconcilers]
     if settings.cluster_cidr:
@@ -81,6 +88,8 @@ def _build_controllers(
         allocator = PodCIDRReconciler(caches, network, settings.node_cidr_mask_size)
         # One at a time: two allocations at once could choose the same subnet.
         controllers.append(_Controller(allocator, 1))
+    # One at a time as well: two claims at once could choose the same volume.
+    controllers.append(_Controller(VolumeBindingReconciler(caches), 1))
     for each in controllers:
         each.reconciler.subscribe()
     return tuple(controllers)

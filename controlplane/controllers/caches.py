@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from controlplane.controllers.cache import Cache
 from controlplane.controllers.claim import get_controller
+from controlplane.volume_matching import list_claim_keys
 from kubeapi.apps import Deployment, ReplicaSet
 from kubeapi.coordination import Lease
 from kubeapi.core import ConfigMap, Namespace, Node, Service, ServiceAccount
@@ -24,17 +25,23 @@ from kubeapi.resources import (
     LEASES,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
     PODS,
     REPLICA_SETS,
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    STORAGE_CLASSES,
     Resource,
 )
+from kubeapi.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
 
 BY_ORPHANAGE: Final = "orphanage"
 """Objects without a controller, by namespace."""
 BY_NODE: Final = "node"
+BY_CLAIM: Final = "claim"
+"""Pods by the keys of the claims that they use."""
 BY_LABEL: Final = "label"
 """By (namespace, label, value)."""
 BY_SERVICE: Final = "service"
@@ -61,6 +68,9 @@ class Caches:
     service_accounts: Cache[ServiceAccount]
     config_maps: Cache[ConfigMap]
     secrets: Cache[Object]
+    volumes: Cache[PersistentVolume]
+    claims: Cache[PersistentVolumeClaim]
+    storage_classes: Cache[StorageClass]
 
     def each(self) -> tuple[Cache[Any], ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
@@ -74,6 +84,7 @@ def build_caches() -> Caches:
                 BY_ORPHANAGE: _index_orphanage,
                 BY_NODE: lambda pod: (pod.spec.node_name,) if pod.spec.node_name else (),
                 BY_LABEL: index_labels,
+                BY_CLAIM: list_claim_keys,
             },
         ),
         replica_sets=Cache(REPLICA_SETS, {BY_ORPHANAGE: _index_orphanage}),
@@ -86,6 +97,9 @@ def build_caches() -> Caches:
         service_accounts=Cache(SERVICE_ACCOUNTS),
         config_maps=Cache(CONFIG_MAPS),
         secrets=Cache(SECRET_METADATA),
+        volumes=Cache(PERSISTENT_VOLUMES),
+        claims=Cache(PERSISTENT_VOLUME_CLAIMS),
+        storage_classes=Cache(STORAGE_CLASSES),
     )
 
 

@@ -20,6 +20,7 @@ from controlplane.scheduler.filters import (
     resource_fit,
     taints,
     unschedulable,
+    volumes,
 )
 from controlplane.scheduler.node_state import NodeState
 from controlplane.scheduler.pod_facts import PodFacts
@@ -31,6 +32,7 @@ from controlplane.scheduler.scores import (
     selector_spread,
     taint_preference,
 )
+from controlplane.scheduler.storage_state import StorageState
 
 FILTERS: Final[tuple[PrepareFilter, ...]] = (
     unschedulable.prepare,
@@ -40,6 +42,7 @@ FILTERS: Final[tuple[PrepareFilter, ...]] = (
     host_ports.prepare,
     resource_fit.prepare,
 )
+NO_STORAGE: Final = StorageState()
 SCORES: Final = (
     WeightedScore(taint_preference.prepare, 3),
     WeightedScore(node_affinity.prepare, 2),
@@ -70,8 +73,10 @@ class Unschedulable:
         return f"0/{len(self.reasons)} nodes are available: {listed}."
 
 
-def choose_node(pod: PodFacts, nodes: Sequence[NodeState]) -> Placement | Unschedulable:
-    checks = _prepare_checks(pod)
+def choose_node(
+    pod: PodFacts, nodes: Sequence[NodeState], storage: StorageState = NO_STORAGE
+) -> Placement | Unschedulable:
+    checks = _prepare_checks(pod, storage)
     feasible: list[NodeState] = []
     reasons: dict[str, tuple[str, ...]] = {}
     for node in nodes:
@@ -85,13 +90,13 @@ def choose_node(pod: PodFacts, nodes: Sequence[NodeState]) -> Placement | Unsche
     return Placement(_choose_best(pod, feasible).name)
 
 
-def is_feasible(pod: PodFacts, node: NodeState) -> bool:
+def is_feasible(pod: PodFacts, node: NodeState, storage: StorageState = NO_STORAGE) -> bool:
     """The pod would fit this node now."""
-    return not _find_refusal(_prepare_checks(pod), node)
+    return not _find_refusal(_prepare_checks(pod, storage), node)
 
 
-def _prepare_checks(pod: PodFacts) -> tuple[NodeCheck, ...]:
-    prepared = (prepare(pod) for prepare in FILTERS)
+def _prepare_checks(pod: PodFacts, storage: StorageState) -> tuple[NodeCheck, ...]:
+    prepared = (*(prepare(pod) for prepare in FILTERS), volumes.prepare(pod, storage))
     return tuple(check for check in prepared if check is not None)
 
 

@@ -14,12 +14,20 @@ from typing import Final
 
 from controlplane.notes import Recorder
 from controlplane.scheduler.binder import Binder, Bound, Gone, StillWaiting
-from controlplane.scheduler.choose import Placement, Unschedulable, choose_node, is_feasible
+from controlplane.scheduler.choose import (
+    NO_STORAGE,
+    Placement,
+    Unschedulable,
+    choose_node,
+    is_feasible,
+)
 from controlplane.scheduler.node_state import NodeState
 from controlplane.scheduler.pod_facts import PodFacts, build_pod_facts
 from controlplane.scheduler.queue import SchedulingQueue
 from controlplane.scheduler.reports import Delay, DelayReporter
 from controlplane.scheduler.snapshot import Snapshot
+from controlplane.scheduler.storage_state import StorageState
+from controlplane.volume_matching import list_claim_keys
 from kubeapi.backoff import Backoff
 from kubeapi.client import Client
 from kubeapi.core import Node
@@ -43,9 +51,11 @@ class Scheduler:
         recorder: Recorder,
         reporter: DelayReporter,
         *,
+        storage: StorageState = NO_STORAGE,
         random_source: Callable[[], float] = random.random,
     ) -> None:
         self._recorder = recorder
+        self._storage = storage
         self._reporter = reporter
         self._random = random_source
         self._snapshot = Snapshot()
@@ -74,6 +84,16 @@ class Scheduler:
         self._snapshot.put_node(change.new)
         if change.old is None or _differs_for_pods(change.old, change.new):
             self._wake(name)
+
+    def note_storage(self) -> None:
+        """A claim, a volume or a class has changed: pods with claims may now find a node."""
+        nodes = self._snapshot.nodes()
+        self._queue.wake(
+            lambda pod: (
+                bool(list_claim_keys(pod.pod))
+                and any(is_feasible(pod, node, self._storage) for node in nodes)
+            )
+        )
 
     def _apply_waiting(self, old: Pod | None, pod: Pod) -> None:
         uid = pod.metadata.uid
@@ -110,7 +130,9 @@ class Scheduler:
         node = self._snapshot.get_node(node_name)
         if node is not None:
             found: NodeState = node
-            self._queue.wake(lambda pod: not pod.pod.spec.scheduling_gates and is_feasible(pod, found))
+            self._queue.wake(
+                lambda pod: not pod.pod.spec.scheduling_gates and is_feasible(pod, found, self._storage)
+            )
 
     # --- deciding -------------------------------------------------------------------------------------------
 
@@ -130,7 +152,7 @@ class Scheduler:
             self._queue.park(pod)
             self._reporter.report(Delay(pod.pod, "SchedulingGated", _GATED_MESSAGE))
             return None
-        decision = choose_node(pod, self._snapshot.nodes())
+        decision = choose_node(pod, self._snapshot.nodes(), self._storage)
         match decision:
             case Placement(node_name):
                 self._snapshot.assume(pod, node_name)

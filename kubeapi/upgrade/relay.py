@@ -18,6 +18,8 @@ from kubeapi.upgrade.messages import build_request_head
 
 # As long as asyncio's TLS waits for the end of a connection.
 _LAST_BYTES_SECONDS: Final = 30.0
+# A backend whose matter has ended closes by itself within milliseconds, if it does.
+_ENDED_SECONDS: Final = 2.0
 
 
 class UpgradeRelays:
@@ -26,8 +28,11 @@ class UpgradeRelays:
     def __init__(self) -> None:
         self._open: set[Relay] = set()
 
-    async def answer(self, request: web.Request, target: UpgradeTarget) -> web.StreamResponse:
-        """Sends the request's upgrade to `target` and relays until both ends are closed.
+    async def answer(
+        self, request: web.Request, target: UpgradeTarget, *, until: asyncio.Future[None] | None = None
+    ) -> web.StreamResponse:
+        """Sends the request's upgrade to `target` and relays until both ends are closed, or for a while after
+        `until` is done.
 
         Without a 101 the backend's answer is ours: clients try the next protocol they know after it. Raises
         UpgradeFailed.
@@ -38,7 +43,7 @@ class UpgradeRelays:
             kind = backend.head.headers.get("content-type") or "text/plain"
             body = await read_refusal(backend)
             return web.Response(status=backend.head.status, body=body, headers={"Content-Type": kind})
-        await self._relay(request, backend)
+        await self._relay(request, backend, until)
         return web.Response()
 
     def abort(self) -> None:
@@ -46,7 +51,9 @@ class UpgradeRelays:
         for relay in tuple(self._open):
             relay.abort()
 
-    async def _relay(self, request: web.Request, backend: Backend) -> None:
+    async def _relay(
+        self, request: web.Request, backend: Backend, until: asyncio.Future[None] | None
+    ) -> None:
         protocol, client = request.protocol, request.transport
         if client is None:
             backend.transport.abort()
@@ -57,7 +64,7 @@ class UpgradeRelays:
         relay = Relay(client, backend.transport)
         self._open.add(relay)
         try:
-            await relay.run(to_client=backend.head.raw + backend.rest, to_backend=early_bytes)
+            await relay.run(to_client=backend.head.raw + backend.rest, to_backend=early_bytes, until=until)
         finally:
             self._open.discard(relay)
             # aiohttp learns that its connection is gone, and ends the request without writing to it.
@@ -73,14 +80,22 @@ class Relay:
         backend: asyncio.Transport,
         *,
         last_bytes_seconds: float = _LAST_BYTES_SECONDS,
+        ended_seconds: float = _ENDED_SECONDS,
     ) -> None:
         self._client, self._backend = _Side(client), _Side(backend)
         self._client.peer, self._backend.peer = self._backend, self._client
         self._last_bytes_seconds = last_bytes_seconds
+        self._ended_seconds = ended_seconds
 
-    async def run(self, *, to_client: bytes = b"", to_backend: bytes = b"") -> None:
+    async def run(
+        self,
+        *,
+        to_client: bytes = b"",
+        to_backend: bytes = b"",
+        until: asyncio.Future[None] | None = None,
+    ) -> None:
         """Until both sides are closed; what is given goes out first. A side whose peer is gone gets a while
-        to take its last bytes.
+        to take its last bytes, and so do both once `until` is done.
         """
         sides = (self._client, self._backend)
         try:
@@ -89,7 +104,12 @@ class Relay:
             for side in sides:
                 side.receive()
             closed = [side.closed for side in sides]
-            await asyncio.wait(closed, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                closed if until is None else [*closed, until], return_when=asyncio.FIRST_COMPLETED
+            )
+            if not any(side.closed.done() for side in sides):
+                await asyncio.wait(closed, timeout=self._ended_seconds, return_when=asyncio.FIRST_COMPLETED)
+                self._client.close()
             await asyncio.wait(closed, timeout=self._last_bytes_seconds)
         finally:
             self.abort()

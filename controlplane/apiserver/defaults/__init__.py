@@ -17,11 +17,17 @@ from controlplane.apiserver.defaults.kinds import (
     default_endpoints,
     default_namespace,
     default_node,
+    default_priority_class,
     default_secret,
 )
 from controlplane.apiserver.defaults.pods import default_pod
 from controlplane.apiserver.defaults.quality_of_service import compute_qos_class
 from controlplane.apiserver.defaults.services import default_service
+from controlplane.apiserver.defaults.storage import (
+    default_persistent_volume,
+    default_persistent_volume_claim,
+    default_storage_class,
+)
 from controlplane.apiserver.defaults.workloads import default_deployment, default_replica_set
 from controlplane.apiserver.openapi.conform import conform_document
 from controlplane.apiserver.openapi.schema import Document
@@ -39,6 +45,10 @@ _DEFAULTERS: Final[Mapping[str, Callable[[Document], None]]] = MappingProxyType(
         "Node": default_node,
         "EndpointSlice": default_endpoint_slice,
         "Endpoints": default_endpoints,
+        "PersistentVolume": default_persistent_volume,
+        "PersistentVolumeClaim": default_persistent_volume_claim,
+        "StorageClass": default_storage_class,
+        "PriorityClass": default_priority_class,
     }
 )
 

@@ -11,6 +11,7 @@ from controlplane.apiserver.openapi.schema import Document
 
 _PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
 _HOOKS: Final = ("postStart", "preStop")
+_RESIZABLE: Final = ("cpu", "memory")
 
 
 def default_container(container: Document) -> None:
@@ -53,6 +54,20 @@ def default_requests(container: Document) -> None:
     limits = resources.get("limits", {})
     if limits:
         resources["requests"] = {**limits, **resources.get("requests", {})}
+
+
+def default_resize_policy(container: Document) -> None:
+    """CPU and memory of a running container change without a restart, unless it says otherwise."""
+    resources = container["resources"]
+    given = {*resources.get("requests", {}), *resources.get("limits", {})}
+    decided = {policy.get("resourceName") for policy in container.get("resizePolicy", ())}
+    added = [
+        {"resourceName": name, "restartPolicy": "NotRequired"}
+        for name in _RESIZABLE
+        if name in given and name not in decided
+    ]
+    if added:
+        container["resizePolicy"] = [*container.get("resizePolicy", ()), *added]
 
 
 def default_host_ports(container: Document) -> None:

@@ -1,4 +1,5 @@
-"""Defaults of the kinds that need only a line or two: secrets, namespaces, nodes, endpoints.
+"""Defaults of the kinds that need only a line or two: secrets, namespaces, nodes, endpoints,
+priority classes.
 
 Pure; changes the documents it is given, which the caller has just made.
 """
@@ -62,3 +63,8 @@ def default_endpoint_slice(endpoint_slice: Document) -> None:
     for port in endpoint_slice["ports"]:
         port.setdefault("name", "")
         port.setdefault("protocol", "TCP")
+
+
+def default_priority_class(priority_class: Document) -> None:
+    """Pods of a class may push away pods of lower priority."""
+    priority_class.setdefault("preemptionPolicy", "PreemptLowerPriority")

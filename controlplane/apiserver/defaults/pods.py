@@ -1,8 +1,8 @@
 """Defaults of pods and pod templates.
 
 Pure; changes the documents it is given, which the caller has just made. A template gets what any pod spec
-gets; a pod also gets what upstream adds to pods alone, the tolerations and the priority that admission gives
-every pod included.
+gets; a pod also gets what upstream adds to pods alone, the tolerations that admission gives every pod
+included.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from controlplane.apiserver.defaults.containers import (
     default_container,
     default_host_ports,
     default_requests,
+    default_resize_policy,
 )
 from controlplane.apiserver.defaults.quality_of_service import compute_qos_class
 from controlplane.apiserver.defaults.volumes import default_volume
@@ -20,11 +21,6 @@ from controlplane.apiserver.openapi.schema import Document
 
 _EVICTION_SECONDS: Final = 300
 _NODE_TROUBLES: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-_PRIORITIES: Final = {
-    "": 0,
-    "system-node-critical": 2_000_001_000,
-    "system-cluster-critical": 2_000_000_000,
-}
 _CONTAINER_LISTS: Final = ("initContainers", "containers", "ephemeralContainers")
 
 
@@ -37,8 +33,10 @@ def default_pod(pod: Document) -> None:
         default_requests(container)
         if spec.get("hostNetwork"):
             default_host_ports(container)
+    sidecars = (each for each in spec.get("initContainers", ()) if each.get("restartPolicy") == "Always")
+    for container in (*sidecars, *spec.get("containers", ())):
+        default_resize_policy(container)
     _add_tolerations(spec)
-    _default_priority(spec)
     status = pod.setdefault("status", {})
     status.setdefault("phase", "Pending")
     status.setdefault("qosClass", compute_qos_class(spec))
@@ -80,10 +78,3 @@ def _add_tolerations(spec: Document) -> None:
 
 def _concerns(toleration: Document, key: str) -> bool:
     return toleration.get("key", "") in ("", key) and toleration.get("effect", "") in ("", "NoExecute")
-
-
-def _default_priority(spec: Document) -> None:
-    priority = _PRIORITIES.get(spec.get("priorityClassName", ""))
-    if priority is not None:
-        spec.setdefault("priority", priority)
-        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")

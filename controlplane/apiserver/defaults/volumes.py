@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from controlplane.apiserver.defaults.containers import default_field_reference
+from controlplane.apiserver.defaults.containers import choose_image_pull_policy, default_field_reference
 from controlplane.apiserver.openapi.schema import Document
 
 _FILE_MODE: Final = 0o644
@@ -28,6 +28,9 @@ def default_volume(volume: Document) -> None:
         _default_projection(source)
     if "hostPath" in volume:
         volume["hostPath"].setdefault("type", "")
+    if "image" in volume:
+        image = volume["image"]
+        image.setdefault("pullPolicy", choose_image_pull_policy(image.get("reference", "")))
     if "iscsi" in volume:
         volume["iscsi"].setdefault("iscsiInterface", "default")
     if "ephemeral" in volume:

@@ -35,6 +35,16 @@ ReplicaSetStatus
  observedGeneration=integer readyReplicas=integer replicas=integer! terminatingReplicas=integer
 RollingUpdateDeployment
  maxSurge=int-or-string maxUnavailable=int-or-string
+[io.k8s.api.authentication.v1]
+BoundObjectReference
+ apiVersion=string kind=string name=string uid=string
+TokenRequest
+ apiVersion=string kind=string metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+ spec=TokenRequestSpec status=TokenRequestStatus
+TokenRequestSpec
+ attestations={}string audiences=[]string boundObjectRef=BoundObjectReference expirationSeconds=integer
+TokenRequestStatus
+ expirationTimestamp=time token=string
 [io.k8s.api.autoscaling.v1]
 Scale
  apiVersion=string kind=string metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta spec=ScaleSpec
@@ -60,19 +70,29 @@ AttachedVolume
  devicePath=string! name=string!
 AzureDiskVolumeSource
  cachingMode=string diskName=string! diskURI=string! fsType=string kind=string readOnly=boolean
+AzureFilePersistentVolumeSource
+ readOnly=boolean secretName=string! secretNamespace=string shareName=string!
 AzureFileVolumeSource
  readOnly=boolean secretName=string! shareName=string!
 Binding
  apiVersion=string kind=string metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
  target=ObjectReference!
+CSIPersistentVolumeSource
+ controllerExpandSecretRef=SecretReference controllerPublishSecretRef=SecretReference driver=string!
+ fsType=string nodeExpandSecretRef=SecretReference nodePublishSecretRef=SecretReference
+ nodeStageSecretRef=SecretReference readOnly=boolean volumeAttributes={}string volumeHandle=string!
 CSIVolumeSource
  driver=string! fsType=string nodePublishSecretRef=LocalObjectReference readOnly=boolean
  volumeAttributes={}string
 Capabilities
  add=[]string drop=[]string
+CephFSPersistentVolumeSource
+ monitors=[]string! path=string readOnly=boolean secretFile=string secretRef=SecretReference user=string
 CephFSVolumeSource
  monitors=[]string! path=string readOnly=boolean secretFile=string secretRef=LocalObjectReference
  user=string
+CinderPersistentVolumeSource
+ fsType=string readOnly=boolean secretRef=SecretReference volumeID=string!
 CinderVolumeSource
  fsType=string readOnly=boolean secretRef=LocalObjectReference volumeID=string!
 ClientIPConfig
@@ -180,6 +200,8 @@ FCVolumeSource
  fsType=string lun=integer readOnly=boolean targetWWNs=[]string wwids=[]string
 FileKeySelector
  key=string! optional=boolean path=string! volumeName=string!
+FlexPersistentVolumeSource
+ driver=string! fsType=string options={}string readOnly=boolean secretRef=SecretReference
 FlexVolumeSource
  driver=string! fsType=string options={}string readOnly=boolean secretRef=LocalObjectReference
 FlockerVolumeSource
@@ -190,6 +212,8 @@ GRPCAction
  mode=string port=integer! service=string
 GitRepoVolumeSource
  directory=string repository=string! revision=string
+GlusterfsPersistentVolumeSource
+ endpoints=string! endpointsNamespace=string path=string! readOnly=boolean
 GlusterfsVolumeSource
  endpoints=string! path=string! readOnly=boolean
 HTTPGetAction
@@ -202,6 +226,10 @@ HostIP
  ip=string!
 HostPathVolumeSource
  path=string! type=string
+ISCSIPersistentVolumeSource
+ chapAuthDiscovery=boolean chapAuthSession=boolean fsType=string initiatorName=string iqn=string!
+ iscsiInterface=string lun=integer! portals=[]string readOnly=boolean secretRef=SecretReference
+ targetPortal=string!
 ISCSIVolumeSource
  chapAuthDiscovery=boolean chapAuthSession=boolean fsType=string initiatorName=string iqn=string!
  iscsiInterface=string lun=integer! portals=[]string readOnly=boolean secretRef=LocalObjectReference
@@ -224,6 +252,10 @@ LoadBalancerStatus
  ingress=[]LoadBalancerIngress
 LocalObjectReference
  name=string
+LocalVolumeSource
+ fsType=string path=string!
+ModifyVolumeStatus
+ status=string! targetVolumeAttributesClassName=string
 NFSVolumeSource
  path=string! readOnly=boolean server=string!
 Namespace
@@ -291,14 +323,40 @@ ObjectFieldSelector
 ObjectReference
  apiVersion=string fieldPath=string kind=string name=string namespace=string resourceVersion=string
  uid=string
+PersistentVolume
+ apiVersion=string kind=string metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+ spec=PersistentVolumeSpec status=PersistentVolumeStatus
+PersistentVolumeClaim
+ apiVersion=string kind=string metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+ spec=PersistentVolumeClaimSpec status=PersistentVolumeClaimStatus
+PersistentVolumeClaimCondition
+ lastProbeTime=time lastTransitionTime=time message=string reason=string status=string! type=string!
 PersistentVolumeClaimSpec
  accessModes=[]string dataSource=TypedLocalObjectReference dataSourceRef=TypedObjectReference
  resources=VolumeResourceRequirements selector=io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
  storageClassName=string volumeAttributesClassName=string volumeMode=string volumeName=string
+PersistentVolumeClaimStatus
+ accessModes=[]string allocatedResourceStatuses={}string allocatedResources={}quantity capacity={}quantity
+ conditions=[]PersistentVolumeClaimCondition currentVolumeAttributesClassName=string
+ healthStatus=VolumeHealthStatus modifyVolumeStatus=ModifyVolumeStatus phase=string
 PersistentVolumeClaimTemplate
  metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta spec=PersistentVolumeClaimSpec!
 PersistentVolumeClaimVolumeSource
  claimName=string! readOnly=boolean
+PersistentVolumeSpec
+ accessModes=[]string awsElasticBlockStore=AWSElasticBlockStoreVolumeSource azureDisk=AzureDiskVolumeSource
+ azureFile=AzureFilePersistentVolumeSource capacity={}quantity cephfs=CephFSPersistentVolumeSource
+ cinder=CinderPersistentVolumeSource claimRef=ObjectReference csi=CSIPersistentVolumeSource
+ fc=FCVolumeSource flexVolume=FlexPersistentVolumeSource flocker=FlockerVolumeSource
+ gcePersistentDisk=GCEPersistentDiskVolumeSource glusterfs=GlusterfsPersistentVolumeSource
+ hostPath=HostPathVolumeSource iscsi=ISCSIPersistentVolumeSource local=LocalVolumeSource
+ mountOptions=[]string nfs=NFSVolumeSource nodeAffinity=VolumeNodeAffinity
+ persistentVolumeReclaimPolicy=string photonPersistentDisk=PhotonPersistentDiskVolumeSource
+ portworxVolume=PortworxVolumeSource quobyte=QuobyteVolumeSource rbd=RBDPersistentVolumeSource
+ scaleIO=ScaleIOPersistentVolumeSource storageClassName=string storageos=StorageOSPersistentVolumeSource
+ volumeAttributesClassName=string volumeMode=string vsphereVolume=VsphereVirtualDiskVolumeSource
+PersistentVolumeStatus
+ lastPhaseTransitionTime=time message=string phase=string reason=string
 PhotonPersistentDiskVolumeSource
  fsType=string pdID=string!
 Pod
@@ -384,6 +442,9 @@ ProjectedVolumeSource
  defaultMode=integer defaultUser=integer sources=[]VolumeProjection
 QuobyteVolumeSource
  group=string readOnly=boolean registry=string! tenant=string user=string volume=string!
+RBDPersistentVolumeSource
+ fsType=string image=string! keyring=string monitors=[]string! pool=string readOnly=boolean
+ secretRef=SecretReference user=string
 RBDVolumeSource
  fsType=string image=string! keyring=string monitors=[]string! pool=string readOnly=boolean
  secretRef=LocalObjectReference user=string
@@ -399,6 +460,9 @@ ResourceStatus
  name=string! resources=[]ResourceHealth
 SELinuxOptions
  level=string role=string type=string user=string
+ScaleIOPersistentVolumeSource
+ fsType=string gateway=string! protectionDomain=string readOnly=boolean secretRef=SecretReference!
+ sslEnabled=boolean storageMode=string storagePool=string system=string! volumeName=string
 ScaleIOVolumeSource
  fsType=string gateway=string! protectionDomain=string readOnly=boolean secretRef=LocalObjectReference!
  sslEnabled=boolean storageMode=string storagePool=string system=string! volumeName=string
@@ -413,6 +477,8 @@ SecretKeySelector
  key=string! name=string optional=boolean
 SecretProjection
  items=[]KeyToPath name=string optional=boolean
+SecretReference
+ name=string namespace=string
 SecretVolumeSource
  defaultMode=integer defaultUser=integer items=[]KeyToPath optional=boolean secretName=string
 SecurityContext
@@ -442,6 +508,8 @@ SessionAffinityConfig
  clientIP=ClientIPConfig
 SleepAction
  seconds=integer!
+StorageOSPersistentVolumeSource
+ fsType=string readOnly=boolean secretRef=ObjectReference volumeName=string volumeNamespace=string
 StorageOSVolumeSource
  fsType=string readOnly=boolean secretRef=LocalObjectReference volumeName=string volumeNamespace=string
 Sysctl
@@ -452,6 +520,10 @@ Taint
  effect=string! key=string! timeAdded=time value=string
 Toleration
  effect=string key=string operator=string tolerationSeconds=integer value=string
+TopologySelectorLabelRequirement
+ key=string! values=[]string!
+TopologySelectorTerm
+ matchLabelExpressions=[]TopologySelectorLabelRequirement
 TopologySpreadConstraint
  labelSelector=io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector matchLabelKeys=[]string maxSkew=integer!
  minDomains=integer nodeAffinityPolicy=string nodeTaintsPolicy=string topologyKey=string!
@@ -476,11 +548,15 @@ VolumeDevice
  devicePath=string! name=string!
 VolumeHealthCondition
  message=string reason=string! status=string!
+VolumeHealthStatus
+ healthConditions=[]VolumeHealthCondition lastTransitionTime=time
 VolumeMount
  bindMountOptions=[]string mountPath=string! mountPropagation=string name=string! readOnly=boolean
  recursiveReadOnly=string subPath=string subPathExpr=string
 VolumeMountStatus
  mountPath=string! name=string! readOnly=boolean recursiveReadOnly=string volumeStatus=VolumeStatus
+VolumeNodeAffinity
+ required=NodeSelector
 VolumeProjection
  clusterTrustBundle=ClusterTrustBundleProjection configMap=ConfigMapProjection
  downwardAPI=DownwardAPIProjection podCertificate=PodCertificateProjection secret=SecretProjection
@@ -547,8 +623,25 @@ StatusCause
  field=string message=string reason=string
 StatusDetails
  causes=[]StatusCause group=string kind=string name=string retryAfterSeconds=integer uid=string
+[io.k8s.api.node.v1]
+Overhead
+ podFixed={}quantity
+RuntimeClass
+ apiVersion=string handler=string! kind=string metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+ overhead=Overhead scheduling=Scheduling
+Scheduling
+ nodeSelector={}string tolerations=[]io.k8s.api.core.v1.Toleration
 [io.k8s.api.policy.v1]
 Eviction
  apiVersion=string deleteOptions=io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions kind=string
  metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+[io.k8s.api.scheduling.v1]
+PriorityClass
+ apiVersion=string description=string globalDefault=boolean kind=string
+ metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta preemptionPolicy=string value=integer
+[io.k8s.api.storage.v1]
+StorageClass
+ allowVolumeExpansion=boolean allowedTopologies=[]io.k8s.api.core.v1.TopologySelectorTerm apiVersion=string
+ kind=string metadata=io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta mountOptions=[]string
+ parameters={}string provisioner=string! reclaimPolicy=string volumeBindingMode=string
 """

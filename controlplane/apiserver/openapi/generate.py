@@ -27,12 +27,18 @@ ROOTS: Final = (
     "core_v1.Event",
     "core_v1.Binding",
     "core_v1.Endpoints",
+    "core_v1.PersistentVolume",
+    "core_v1.PersistentVolumeClaim",
     "apps_v1.Deployment",
     "apps_v1.ReplicaSet",
     "autoscaling_v1.Scale",
     "discovery_v1.EndpointSlice",
     "coordination_v1.Lease",
     "policy_v1.Eviction",
+    "storage_v1.StorageClass",
+    "node_v1.RuntimeClass",
+    "scheduling_v1.PriorityClass",
+    "authentication_v1.TokenRequest",
     "meta_v1.Status",
     "meta_v1.DeleteOptions",
 )
@@ -45,6 +51,10 @@ PACKAGES: Final = {
     "discovery_v1": "io.k8s.api.discovery.v1",
     "coordination_v1": "io.k8s.api.coordination.v1",
     "policy_v1": "io.k8s.api.policy.v1",
+    "storage_v1": "io.k8s.api.storage.v1",
+    "node_v1": "io.k8s.api.node.v1",
+    "scheduling_v1": "io.k8s.api.scheduling.v1",
+    "authentication_v1": "io.k8s.api.authentication.v1",
     "meta_v1": "io.k8s.apimachinery.pkg.apis.meta.v1",
 }
 SCALARS: Final = {
@@ -66,6 +76,7 @@ MAP_ITEMS: Final = {
     "capacity": "quantity",
     "limits": "quantity",
     "overhead": "quantity",
+    "podFixed": "quantity",
     "requests": "quantity",
     "Secret.data": "bytes",
 }

@@ -11,7 +11,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from controlplane.apiserver.printing import kinds
+from controlplane.apiserver.printing import kinds, storage
 from controlplane.apiserver.printing.pods import list_pod_cells
 
 Cells = Callable[[Mapping[str, Any], datetime], list[Any]]
@@ -152,6 +152,61 @@ PRINTERS: Final[Mapping[str, Printer]] = MappingProxyType(
             kinds.list_endpoints_cells,
         ),
         "Lease": Printer((_NAME, Column("Holder", "Who holds the lease"), _AGE), kinds.list_lease_cells),
+        "PersistentVolume": Printer(
+            (
+                _NAME,
+                Column("Capacity", "How much the volume holds"),
+                Column("Access Modes", "How nodes and pods may share the volume"),
+                Column("Reclaim Policy", "What becomes of the volume when its claim is gone"),
+                Column("Status", "Whether the volume is bound to a claim"),
+                Column("Claim", "The claim that the volume is bound to"),
+                Column("StorageClass", "Class of the volume"),
+                Column("VolumeAttributesClass", "Class of the volume's attributes"),
+                Column("Reason", "Why the volume is in its state, in a word"),
+                _AGE,
+                _wide("VolumeMode", "Whether the volume is a file system or a device"),
+            ),
+            storage.list_persistent_volume_cells,
+        ),
+        "PersistentVolumeClaim": Printer(
+            (
+                _NAME,
+                Column("Status", "Whether the claim is bound to a volume"),
+                Column("Volume", "The volume that the claim is bound to"),
+                Column("Capacity", "How much the volume holds"),
+                Column("Access Modes", "How nodes and pods may share the volume"),
+                Column("StorageClass", "Class that the claim asks for"),
+                Column("VolumeAttributesClass", "Class of the volume's attributes"),
+                _AGE,
+                _wide("VolumeMode", "Whether the claim is for a file system or a device"),
+            ),
+            storage.list_claim_cells,
+        ),
+        "StorageClass": Printer(
+            (
+                _NAME,
+                Column("Provisioner", "Who makes volumes of the class"),
+                Column("ReclaimPolicy", "What becomes of the volumes when their claims are gone"),
+                Column("VolumeBindingMode", "When claims are bound"),
+                Column("AllowVolumeExpansion", "Whether volumes may grow", type="boolean"),
+                _AGE,
+            ),
+            storage.list_storage_class_cells,
+        ),
+        "RuntimeClass": Printer(
+            (_NAME, Column("Handler", "Name of the runtime's configuration"), _AGE),
+            kinds.list_runtime_class_cells,
+        ),
+        "PriorityClass": Printer(
+            (
+                _NAME,
+                _integer("Value", "Priority of the class's pods"),
+                Column("Global-Default", "Whether pods without a class get this one", type="boolean"),
+                _AGE,
+                Column("PreemptionPolicy", "Whether pods of the class push others away"),
+            ),
+            kinds.list_priority_class_cells,
+        ),
         "Event": Printer(
             (
                 Column("Last Seen", "Time since it happened last"),

@@ -1,4 +1,4 @@
-"""The columns of every kind but pods.
+"""The columns of every kind but pods and the storage kinds.
 
 Pure; the time is an argument. Follows what `kubectl get` shows with an upstream server.
 """
@@ -188,6 +188,22 @@ def list_endpoints_cells(endpoints: Mapping[str, Any], now: datetime) -> list[An
 def list_lease_cells(lease: Mapping[str, Any], now: datetime) -> list[Any]:
     """The cells of a Lease."""
     return [_name(lease), lease.get("spec", {}).get("holderIdentity", ""), _age(lease, now)]
+
+
+def list_runtime_class_cells(runtime_class: Mapping[str, Any], now: datetime) -> list[Any]:
+    """The cells of a RuntimeClass."""
+    return [_name(runtime_class), runtime_class.get("handler", ""), _age(runtime_class, now)]
+
+
+def list_priority_class_cells(priority_class: Mapping[str, Any], now: datetime) -> list[Any]:
+    """The cells of a PriorityClass."""
+    return [
+        _name(priority_class),
+        priority_class.get("value", 0),
+        priority_class.get("globalDefault", False),
+        _age(priority_class, now),
+        priority_class.get("preemptionPolicy", ""),
+    ]
 
 
 def list_event_cells(event: Mapping[str, Any], now: datetime) -> list[Any]:

@@ -55,6 +55,7 @@ _CHOSEN_ZEROS: Final = frozenset(
         "runAsUser",
         "terminationGracePeriodSeconds",
         "tolerationSeconds",
+        "value",
     }
 )
 # A false in one of these means that it was not given; any other false was chosen.

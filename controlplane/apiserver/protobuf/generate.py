@@ -25,6 +25,8 @@ _GZIP_HEAD: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00"
 _LARGEST_DESCRIPTOR_BYTES: Final = 2_000_000
 _PROTO_PREFIX: Final = "k8s.io."
 _SCHEMA_PREFIX: Final = "io.k8s."
+_JSON_NAMES: Final = {"uID": "uid"}
+"""Where a field is called otherwise in JSON."""
 
 _HEAD: Final = '''\
 """The protobuf field numbers of the API's types: made by `generate.py` from {version}; do not edit.
@@ -89,7 +91,7 @@ def _is_inline(field: FieldDescriptorProto, schema: ObjectSchema | None) -> bool
 
 def _render_field(field: FieldDescriptorProto, schema: ObjectSchema | None) -> str:
     inline = f"~{field.type_name.rpartition('.')[2]}" if _is_inline(field, schema) else ""
-    return f"{field.name}={field.number}{inline}"
+    return f"{_JSON_NAMES.get(field.name, field.name)}={field.number}{inline}"
 
 
 def _schema_name(field: FieldDescriptorProto) -> str:

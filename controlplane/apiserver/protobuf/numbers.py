@@ -20,6 +20,11 @@ ReplicaSetSpec replicas=1 minReadySeconds=4 selector=2 template=3
 ReplicaSetStatus replicas=1 fullyLabeledReplicas=2 readyReplicas=4 availableReplicas=5 observedGeneration=3
  conditions=6
 RollingUpdateDeployment maxUnavailable=1 maxSurge=2
+[io.k8s.api.authentication.v1]
+BoundObjectReference kind=1 apiVersion=2 name=3 uid=4
+TokenRequest metadata=1 spec=2 status=3
+TokenRequestSpec audiences=1 expirationSeconds=4 boundObjectRef=3
+TokenRequestStatus token=1 expirationTimestamp=2
 [io.k8s.api.autoscaling.v1]
 Scale metadata=1 spec=2 status=3
 ScaleSpec replicas=1
@@ -34,11 +39,17 @@ Affinity nodeAffinity=1 podAffinity=2 podAntiAffinity=3
 AppArmorProfile type=1 localhostProfile=2
 AttachedVolume name=1 devicePath=2
 AzureDiskVolumeSource diskName=1 diskURI=2 cachingMode=3 fsType=4 readOnly=5 kind=6
+AzureFilePersistentVolumeSource secretName=1 shareName=2 readOnly=3 secretNamespace=4
 AzureFileVolumeSource secretName=1 shareName=2 readOnly=3
 Binding metadata=1 target=2
+CSIPersistentVolumeSource driver=1 volumeHandle=2 readOnly=3 fsType=4 volumeAttributes=5
+ controllerPublishSecretRef=6 nodeStageSecretRef=7 nodePublishSecretRef=8 controllerExpandSecretRef=9
+ nodeExpandSecretRef=10
 CSIVolumeSource driver=1 readOnly=2 fsType=3 volumeAttributes=4 nodePublishSecretRef=5
 Capabilities add=1 drop=2
+CephFSPersistentVolumeSource monitors=1 path=2 user=3 secretFile=4 secretRef=5 readOnly=6
 CephFSVolumeSource monitors=1 path=2 user=3 secretFile=4 secretRef=5 readOnly=6
+CinderPersistentVolumeSource volumeID=1 fsType=2 readOnly=3 secretRef=4
 CinderVolumeSource volumeID=1 fsType=2 readOnly=3 secretRef=4
 ClientIPConfig timeoutSeconds=1
 ClusterTrustBundleProjection name=1 signerName=2 labelSelector=3 optional=5 path=4
@@ -67,6 +78,10 @@ DownwardAPIProjection items=1
 DownwardAPIVolumeFile path=1 fieldRef=2 resourceFieldRef=3 mode=4
 DownwardAPIVolumeSource items=1 defaultMode=2
 EmptyDirVolumeSource medium=1 sizeLimit=2
+EndpointAddress ip=1 hostname=3 nodeName=4 targetRef=2
+EndpointPort name=1 port=2 protocol=3 appProtocol=4
+EndpointSubset addresses=1 notReadyAddresses=2 ports=3
+Endpoints metadata=1 subsets=2
 EnvFromSource prefix=1 configMapRef=2 secretRef=3
 EnvVar name=1 value=2 valueFrom=3
 EnvVarSource fieldRef=1 resourceFieldRef=2 configMapKeyRef=3 secretKeyRef=4
@@ -82,17 +97,21 @@ EventSeries count=1 lastObservedTime=2
 EventSource component=1 host=2
 ExecAction command=1
 FCVolumeSource targetWWNs=1 lun=2 fsType=3 readOnly=4 wwids=5
+FlexPersistentVolumeSource driver=1 fsType=2 secretRef=3 readOnly=4 options=5
 FlexVolumeSource driver=1 fsType=2 secretRef=3 readOnly=4 options=5
 FlockerVolumeSource datasetName=1 datasetUUID=2
 GCEPersistentDiskVolumeSource pdName=1 fsType=2 partition=3 readOnly=4
 GRPCAction port=1 service=2
 GitRepoVolumeSource repository=1 revision=2 directory=3
+GlusterfsPersistentVolumeSource endpoints=1 path=2 readOnly=3 endpointsNamespace=4
 GlusterfsVolumeSource endpoints=1 path=2 readOnly=3
 HTTPGetAction path=1 port=2 host=3 scheme=4 httpHeaders=5
 HTTPHeader name=1 value=2
 HostAlias ip=1 hostnames=2
 HostIP ip=1
 HostPathVolumeSource path=1 type=2
+ISCSIPersistentVolumeSource targetPortal=1 iqn=2 lun=3 iscsiInterface=4 fsType=5 readOnly=6 portals=7
+ chapAuthDiscovery=8 chapAuthSession=11 secretRef=10 initiatorName=12
 ISCSIVolumeSource targetPortal=1 iqn=2 lun=3 iscsiInterface=4 fsType=5 readOnly=6 portals=7
  chapAuthDiscovery=8 chapAuthSession=11 secretRef=10 initiatorName=12
 ImageVolumeSource reference=1 pullPolicy=2
@@ -103,6 +122,8 @@ LinuxContainerUser uid=1 gid=2 supplementalGroups=3
 LoadBalancerIngress ip=1 hostname=2 ipMode=3 ports=4
 LoadBalancerStatus ingress=1
 LocalObjectReference name=1
+LocalVolumeSource path=1 fsType=2
+ModifyVolumeStatus targetVolumeAttributesClassName=1 status=2
 NFSVolumeSource server=1 path=2 readOnly=3
 Namespace metadata=1 spec=2 status=3
 NamespaceCondition type=1 status=2 lastTransitionTime=4 reason=5 message=6
@@ -129,10 +150,22 @@ NodeSystemInfo machineID=1 systemUUID=2 bootID=3 kernelVersion=4 osImage=5 conta
  kubeletVersion=7 kubeProxyVersion=8 operatingSystem=9 architecture=10
 ObjectFieldSelector apiVersion=1 fieldPath=2
 ObjectReference kind=1 namespace=2 name=3 uid=4 apiVersion=5 resourceVersion=6 fieldPath=7
+PersistentVolume metadata=1 spec=2 status=3
+PersistentVolumeClaim metadata=1 spec=2 status=3
+PersistentVolumeClaimCondition type=1 status=2 lastProbeTime=3 lastTransitionTime=4 reason=5 message=6
 PersistentVolumeClaimSpec accessModes=1 selector=4 resources=2 volumeName=3 storageClassName=5 volumeMode=6
  dataSource=7 dataSourceRef=8 volumeAttributesClassName=9
+PersistentVolumeClaimStatus phase=1 accessModes=2 capacity=3 conditions=4 allocatedResources=5
+ allocatedResourceStatuses=7 currentVolumeAttributesClassName=8 modifyVolumeStatus=9
 PersistentVolumeClaimTemplate metadata=1 spec=2
 PersistentVolumeClaimVolumeSource claimName=1 readOnly=2
+PersistentVolumeSource gcePersistentDisk=1 awsElasticBlockStore=2 hostPath=3 glusterfs=4 nfs=5 rbd=6 iscsi=7
+ cinder=8 cephfs=9 fc=10 flocker=11 flexVolume=12 azureFile=13 vsphereVolume=14 quobyte=15 azureDisk=16
+ photonPersistentDisk=17 portworxVolume=18 scaleIO=19 local=20 storageos=21 csi=22
+PersistentVolumeSpec capacity=1 persistentVolumeSource=2~PersistentVolumeSource accessModes=3 claimRef=4
+ persistentVolumeReclaimPolicy=5 storageClassName=6 mountOptions=7 volumeMode=8 nodeAffinity=9
+ volumeAttributesClassName=10
+PersistentVolumeStatus phase=1 message=2 reason=3 lastPhaseTransitionTime=4
 PhotonPersistentDiskVolumeSource pdID=1 fsType=2
 Pod metadata=1 spec=2 status=3
 PodAffinity requiredDuringSchedulingIgnoredDuringExecution=1
@@ -173,6 +206,7 @@ Probe handler=1~ProbeHandler initialDelaySeconds=2 timeoutSeconds=3 periodSecond
 ProbeHandler exec=1 httpGet=2 tcpSocket=3 grpc=4
 ProjectedVolumeSource sources=1 defaultMode=2
 QuobyteVolumeSource registry=1 volume=2 readOnly=3 user=4 group=5 tenant=6
+RBDPersistentVolumeSource monitors=1 image=2 fsType=3 pool=4 user=5 keyring=6 secretRef=7 readOnly=8
 RBDVolumeSource monitors=1 image=2 fsType=3 pool=4 user=5 keyring=6 secretRef=7 readOnly=8
 ResourceClaim name=1 request=2
 ResourceFieldSelector containerName=1 resource=2 divisor=3
@@ -180,6 +214,8 @@ ResourceHealth resourceID=1 health=2
 ResourceRequirements limits=1 requests=2 claims=3
 ResourceStatus name=1 resources=2
 SELinuxOptions user=1 role=2 type=3 level=4
+ScaleIOPersistentVolumeSource gateway=1 system=2 secretRef=3 sslEnabled=4 protectionDomain=5 storagePool=6
+ storageMode=7 volumeName=8 fsType=9 readOnly=10
 ScaleIOVolumeSource gateway=1 system=2 secretRef=3 sslEnabled=4 protectionDomain=5 storagePool=6
  storageMode=7 volumeName=8 fsType=9 readOnly=10
 SeccompProfile type=1 localhostProfile=2
@@ -187,6 +223,7 @@ Secret metadata=1 immutable=5 data=2 stringData=4 type=3
 SecretEnvSource localObjectReference=1~LocalObjectReference optional=2
 SecretKeySelector localObjectReference=1~LocalObjectReference key=2 optional=3
 SecretProjection localObjectReference=1~LocalObjectReference items=2 optional=4
+SecretReference name=1 namespace=2
 SecretVolumeSource secretName=1 items=2 defaultMode=3 optional=4
 SecurityContext capabilities=1 privileged=2 seLinuxOptions=3 windowsOptions=10 runAsUser=4 runAsGroup=8
  runAsNonRoot=5 readOnlyRootFilesystem=6 allowPrivilegeEscalation=7 procMount=9 seccompProfile=11
@@ -202,11 +239,14 @@ ServiceSpec ports=1 selector=2 clusterIP=3 clusterIPs=18 type=4 externalIPs=5 se
 ServiceStatus loadBalancer=1 conditions=2
 SessionAffinityConfig clientIP=1
 SleepAction seconds=1
+StorageOSPersistentVolumeSource volumeName=1 volumeNamespace=2 fsType=3 readOnly=4 secretRef=5
 StorageOSVolumeSource volumeName=1 volumeNamespace=2 fsType=3 readOnly=4 secretRef=5
 Sysctl name=1 value=2
 TCPSocketAction port=1 host=2
 Taint key=1 value=2 effect=3 timeAdded=4
 Toleration key=1 operator=2 value=3 effect=4 tolerationSeconds=5
+TopologySelectorLabelRequirement key=1 values=2
+TopologySelectorTerm matchLabelExpressions=1
 TopologySpreadConstraint maxSkew=1 topologyKey=2 whenUnsatisfiable=3 labelSelector=4 minDomains=5
  nodeAffinityPolicy=6 nodeTaintsPolicy=7 matchLabelKeys=8
 TypedLocalObjectReference apiGroup=1 kind=2 name=3
@@ -215,6 +255,7 @@ Volume name=1 volumeSource=2~VolumeSource
 VolumeDevice name=1 devicePath=2
 VolumeMount name=1 readOnly=2 recursiveReadOnly=7 mountPath=3 subPath=4 mountPropagation=5 subPathExpr=6
 VolumeMountStatus name=1 mountPath=2 readOnly=3 recursiveReadOnly=4
+VolumeNodeAffinity required=1
 VolumeProjection secret=1 downwardAPI=2 configMap=3 serviceAccountToken=4 clusterTrustBundle=5
 VolumeResourceRequirements limits=1 requests=2
 VolumeSource hostPath=1 emptyDir=2 gcePersistentDisk=3 awsElasticBlockStore=4 gitRepo=5 secret=6 nfs=7
@@ -231,8 +272,17 @@ EndpointHints forZones=1
 EndpointPort name=1 protocol=2 port=3 appProtocol=4
 EndpointSlice metadata=1 addressType=4 endpoints=2 ports=3
 ForZone name=1
+[io.k8s.api.node.v1]
+Overhead podFixed=1
+RuntimeClass metadata=1 handler=2 overhead=3 scheduling=4
+Scheduling nodeSelector=1 tolerations=2
 [io.k8s.api.policy.v1]
 Eviction metadata=1 deleteOptions=2
+[io.k8s.api.scheduling.v1]
+PriorityClass metadata=1 value=2 globalDefault=3 description=4 preemptionPolicy=5
+[io.k8s.api.storage.v1]
+StorageClass metadata=1 provisioner=2 parameters=3 reclaimPolicy=4 mountOptions=5 allowVolumeExpansion=6
+ volumeBindingMode=7 allowedTopologies=8
 [io.k8s.apimachinery.pkg.apis.meta.v1]
 Condition type=1 status=2 observedGeneration=3 lastTransitionTime=4 reason=5 message=6
 DeleteOptions gracePeriodSeconds=1 preconditions=2 orphanDependents=3 propagationPolicy=4 dryRun=5

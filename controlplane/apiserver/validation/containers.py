@@ -21,6 +21,7 @@ from controlplane.apiserver.validation.environment import check_variable_sources
 from controlplane.apiserver.validation.names import check_label, check_port_name, check_port_number
 from controlplane.apiserver.validation.probes import check_lifecycle, check_probes
 from controlplane.apiserver.validation.resources import check_resources
+from controlplane.apiserver.validation.restart_rules import check_restart_rules, check_stop_signal
 from controlplane.apiserver.validation.volumes import check_descending_path
 
 _PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
@@ -28,6 +29,22 @@ _MESSAGE_POLICIES: Final = ("FallbackToLogsOnError", "File")
 PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _PROPAGATIONS: Final = ("Bidirectional", "HostToContainer", "None")
 _RESTART_POLICIES: Final = ("Always", "Never", "OnFailure")
+_PROC_MOUNTS: Final = ("Default", "Unmasked")
+_RECURSIVE_READ_ONLY: Final = ("Disabled", "Enabled", "IfPossible")
+_RESIZABLE: Final = ("cpu", "memory")
+_RESIZE_POLICIES: Final = ("NotRequired", "RestartContainer")
+_EPHEMERAL_REFUSAL: Final = "cannot be set for an Ephemeral Container"
+_NOT_EPHEMERAL: Final = (
+    "lifecycle",
+    "livenessProbe",
+    "ports",
+    "readinessProbe",
+    "resizePolicy",
+    "resources",
+    "restartPolicy",
+    "restartPolicyRules",
+    "startupProbe",
+)
 _LARGEST_ID: Final = 2**31 - 1
 _ID_RULE: Final = f"must be between 0 and {_LARGEST_ID}, inclusive"
 
@@ -43,8 +60,14 @@ def check_containers(spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
             place = f"{path}.{list_name}[{index}]"
             yield from _check_name(container.get("name", ""), seen, place)
             yield from _check_container(container, volumes, place)
+            yield from check_restart_rules(container, place)
+            yield from _check_hooks(container, spec, f"{place}.lifecycle")
+            yield from _check_proc_mount(container, spec, f"{place}.securityContext.procMount")
+            yield from _check_resize_policy(container, spec, f"{place}.resizePolicy")
             if list_name == "initContainers":
                 yield from _check_init_container(container, place)
+            if list_name == "ephemeralContainers":
+                yield from _check_ephemeral_container(container, spec, place)
     yield from _check_host_ports(spec, path)
 
 
@@ -71,9 +94,22 @@ def _check_container(container: Mapping[str, Any], volumes: set[str], path: str)
     yield from check_variable_sources(container.get("envFrom", ()), f"{path}.envFrom")
     yield from _check_mounts(container, volumes, f"{path}.volumeMounts")
     yield from check_probes(container, path)
-    yield from check_lifecycle(container.get("lifecycle", {}), f"{path}.lifecycle")
     yield from check_resources(container.get("resources", {}), f"{path}.resources")
     yield from _check_security(container.get("securityContext", {}), f"{path}.securityContext")
+
+
+def _check_hooks(container: Mapping[str, Any], spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    lifecycle = container.get("lifecycle", {})
+    yield from check_lifecycle(lifecycle, spec.get("terminationGracePeriodSeconds"), path)
+    yield from check_stop_signal(lifecycle, spec.get("os", {}).get("name", ""), path)
+
+
+def _check_proc_mount(container: Mapping[str, Any], spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    proc_mount = container.get("securityContext", {}).get("procMount", "Default")
+    if proc_mount not in _PROC_MOUNTS:
+        yield not_supported(path, proc_mount, _PROC_MOUNTS)
+    elif proc_mount == "Unmasked" and spec.get("hostUsers", True):
+        yield invalid(path, proc_mount, "`hostUsers` must be false to use `Unmasked`")
 
 
 def _check_policies(container: Mapping[str, Any], path: str) -> Iterator[Cause]:
@@ -95,6 +131,44 @@ def _check_init_container(container: Mapping[str, Any], path: str) -> Iterator[C
             yield forbidden(
                 f"{path}.{name}", "may not be set for init containers without restartPolicy=Always"
             )
+
+    if container.get("resizePolicy"):
+        yield invalid(
+            f"{path}.resizePolicy", container["resizePolicy"], "must not be set for init containers"
+        )
+
+
+def _check_ephemeral_container(
+    container: Mapping[str, Any], spec: Mapping[str, Any], path: str
+) -> Iterator[Cause]:
+    """It helps to look into a pod and is no part of what the pod is for."""
+    target = container.get("targetContainerName", "")
+    others = (*spec.get("initContainers", ()), *spec.get("containers", ()))
+    if target and all(other.get("name") != target for other in others):
+        yield not_found(f"{path}.targetContainerName", target)
+    for name in _NOT_EPHEMERAL:
+        if container.get(name):
+            yield forbidden(f"{path}.{name}", _EPHEMERAL_REFUSAL)
+    for index, mount in enumerate(container.get("volumeMounts", ())):
+        for name in ("subPath", "subPathExpr"):
+            if mount.get(name):
+                yield forbidden(f"{path}.volumeMounts[{index}].{name}", _EPHEMERAL_REFUSAL)
+
+
+def _check_resize_policy(container: Mapping[str, Any], spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    seen: set[str] = set()
+    for index, policy in enumerate(container.get("resizePolicy", ())):
+        resource, action = policy.get("resourceName", ""), policy.get("restartPolicy", "")
+        if resource in seen:
+            yield duplicate(f"{path}[{index}]", resource)
+        seen.add(resource)
+        for value, supported in ((resource, _RESIZABLE), (action, _RESIZE_POLICIES)):
+            if not value:
+                yield required(path)
+            elif value not in supported:
+                yield not_supported(path, value, supported)
+        if spec.get("restartPolicy") == "Never" and action == "RestartContainer":
+            yield invalid(path, action, "must be 'NotRequired' when `restartPolicy` is 'Never'")
 
 
 def _check_ports(ports: Sequence[Mapping[str, Any]], path: str) -> Iterator[Cause]:
@@ -158,6 +232,7 @@ def _check_mount_options(mount: Mapping[str, Any], is_privileged: bool, path: st
         yield invalid(
             f"{path}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive"
         )
+    yield from _check_recursive_read_only(mount, f"{path}.recursiveReadOnly")
     propagation = mount.get("mountPropagation", "None")
     if propagation not in _PROPAGATIONS:
         yield not_supported(f"{path}.mountPropagation", propagation, _PROPAGATIONS)
@@ -166,6 +241,17 @@ def _check_mount_options(mount: Mapping[str, Any], is_privileged: bool, path: st
             f"{path}.mountPropagation",
             "Bidirectional mount propagation is available only to privileged containers",
         )
+
+
+def _check_recursive_read_only(mount: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    mode = mount.get("recursiveReadOnly", "Disabled")
+    if mode not in _RECURSIVE_READ_ONLY:
+        yield not_supported(path, mode, _RECURSIVE_READ_ONLY)
+    elif mode != "Disabled":
+        if not mount.get("readOnly"):
+            yield forbidden(path, "may only be specified when readOnly is true")
+        if mount.get("mountPropagation", "None") != "None":
+            yield forbidden(path, "may only be specified when mountPropagation is None or not specified")
 
 
 def _check_security(context: Mapping[str, Any], path: str) -> Iterator[Cause]:
@@ -187,5 +273,11 @@ def _check_security(context: Mapping[str, Any], path: str) -> Iterator[Cause]:
 def check_ids(context: Mapping[str, Any], names: Sequence[str], path: str) -> Iterator[Cause]:
     """Broken rules of user and group numbers."""
     for name in names:
-        if name in context and not 0 <= context[name] <= _LARGEST_ID:
-            yield invalid(f"{path}.{name}", context[name], _ID_RULE)
+        if name in context:
+            yield from check_id(context[name], f"{path}.{name}")
+
+
+def check_id(number: int, path: str) -> Iterator[Cause]:
+    """Broken rules of one user or group number."""
+    if not 0 <= number <= _LARGEST_ID:
+        yield invalid(path, number, _ID_RULE)

@@ -15,9 +15,10 @@ from controlplane.apiserver.validation.causes import (
     invalid,
     not_supported,
     required,
+    too_long,
     too_many,
 )
-from controlplane.apiserver.validation.containers import check_containers, check_ids
+from controlplane.apiserver.validation.containers import check_containers, check_id, check_ids
 from controlplane.apiserver.validation.metadata import check_annotations, check_labels
 from controlplane.apiserver.validation.names import check_label, check_qualified_name, check_subdomain
 from controlplane.apiserver.validation.resources import NOT_NEGATIVE
@@ -37,16 +38,24 @@ _SUBDOMAINS: Final = ("nodeName", "serviceAccountName", "priorityClassName", "ru
 _LABELS: Final = ("hostname", "subdomain")
 IP_RULE: Final = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 _LONGEST_DEADLINE: Final = 2**31 - 1
+_LONGEST_HOSTNAME: Final = 64
+_GROUP_POLICIES: Final = (
+    ("supplementalGroupsPolicy", ("Merge", "Strict")),
+    ("fsGroupChangePolicy", ("Always", "OnRootMismatch")),
+)
 _NAMESERVER_LIMIT: Final = 3
 _SEARCH_LIMIT: Final = 32
 
 
 def check_pod(pod: Mapping[str, Any]) -> Iterator[Cause]:
-    """Broken rules of a new pod's spec."""
-    spec = pod.get("spec", {})
-    if spec.get("ephemeralContainers"):
+    """Broken rules of a pod's spec."""
+    yield from check_pod_spec(pod.get("spec", {}), "spec")
+
+
+def check_new_pod(pod: Mapping[str, Any]) -> Iterator[Cause]:
+    """What only later writes may add."""
+    if pod.get("spec", {}).get("ephemeralContainers"):
         yield forbidden("spec.ephemeralContainers", "cannot be set on create")
-    yield from check_pod_spec(spec, "spec")
 
 
 def check_pod_template(template: Mapping[str, Any], path: str) -> Iterator[Cause]:
@@ -67,6 +76,7 @@ def check_pod_spec(spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
     yield from check_containers(spec, path)
     yield from _check_policies(spec, path)
     yield from _check_names(spec, path)
+    yield from _check_hostname_override(spec, path)
     yield from _check_periods(spec, path)
     yield from _check_security(spec, path)
     yield from check_labels(spec.get("nodeSelector", {}), f"{path}.nodeSelector")
@@ -110,11 +120,45 @@ def _check_periods(spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
 
 
 def _check_security(spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
-    context = spec.get("securityContext", {})
-    yield from check_ids(context, ("runAsUser", "runAsGroup", "fsGroup"), f"{path}.securityContext")
+    context, place = spec.get("securityContext", {}), f"{path}.securityContext"
+    yield from check_ids(context, ("runAsUser", "runAsGroup", "fsGroup"), place)
+    for index, group in enumerate(context.get("supplementalGroups", ())):
+        yield from check_id(group, f"{place}.supplementalGroups[{index}]")
+    for name, supported in _GROUP_POLICIES:
+        if name in context and context[name] not in supported:
+            yield not_supported(f"{place}.{name}", context[name], supported)
+    for index, sysctl in enumerate(context.get("sysctls", ())):
+        if not sysctl.get("name"):
+            yield required(f"{place}.sysctls[{index}].name")
+    yield from _check_host_users(spec, path)
     if spec.get("shareProcessNamespace") and spec.get("hostPID"):
         yield invalid(
             f"{path}.shareProcessNamespace", True, "ShareProcessNamespace and HostPID cannot both be enabled"
+        )
+
+
+def _check_host_users(spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    """Users of its own and a host namespace don't go together."""
+    if spec.get("hostUsers", True):
+        return
+    for name, shown in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
+        if spec.get(name):
+            yield forbidden(f"{path}.{shown}", "when `pod.Spec.HostUsers` is false")
+
+
+def _check_hostname_override(spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    name, place = spec.get("hostnameOverride"), f"{path}.hostnameOverride"
+    if name is None:
+        return
+    for problem in check_subdomain(name):
+        yield invalid(place, name, problem)
+    if len(name.encode("utf-8", "replace")) > _LONGEST_HOSTNAME:
+        yield too_long(place, _LONGEST_HOSTNAME)
+    if spec.get("hostNetwork"):
+        yield forbidden(place, "may not be specified when `hostNetwork` is true")
+    if spec.get("setHostnameAsFQDN"):
+        yield forbidden(
+            f"{path}.setHostnameAsFQDN", "may not be specified when `hostnameOverride` is specified"
         )
 
 

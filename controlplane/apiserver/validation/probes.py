@@ -53,11 +53,21 @@ def _check_probe(probe: Mapping[str, Any], path: str) -> Iterator[Cause]:
         )
 
 
-def check_lifecycle(lifecycle: Mapping[str, Any], path: str) -> Iterator[Cause]:
-    """Broken rules of a container's postStart and preStop hooks."""
+def check_lifecycle(lifecycle: Mapping[str, Any], grace: int | None, path: str) -> Iterator[Cause]:
+    """Broken rules of a container's postStart and preStop hooks; `grace`: the pod's grace period."""
     for name in ("postStart", "preStop"):
         if name in lifecycle:
             yield from _check_action(lifecycle[name], _HOOK_ACTIONS, f"{path}.{name}")
+            yield from _check_sleep(lifecycle[name], grace, f"{path}.{name}")
+
+
+def _check_sleep(hook: Mapping[str, Any], grace: int | None, path: str) -> Iterator[Cause]:
+    """A sleep must leave the container time to stop; of a bad grace period its own cause tells."""
+    seconds = hook.get("sleep", {}).get("seconds", 0)
+    if "sleep" in hook and grace is not None and not 0 <= seconds <= max(grace, 0):
+        yield invalid(
+            path, seconds, f"must be non-negative and less than terminationGracePeriodSeconds ({grace})"
+        )
 
 
 def _check_action(holder: Mapping[str, Any], known: tuple[str, ...], path: str) -> Iterator[Cause]:
@@ -84,8 +94,7 @@ def _check_one_action(name: str, action: Mapping[str, Any], path: str) -> Iterat
         case "tcpSocket" | "grpc":
             yield from check_port(action.get("port", 0), f"{path}.port")
         case _:
-            if action.get("seconds", 0) < 0:
-                yield invalid(f"{path}.seconds", action["seconds"], NOT_NEGATIVE)
+            return
 
 
 def check_port(port: int | str, path: str) -> Iterator[Cause]:

@@ -21,6 +21,7 @@ from controlplane.apiserver.validation.names import check_label
 from kubeapi.quantity import parse_quantity
 
 _MODE_RULE: Final = "must be a number between 0 and 0777 (octal), both inclusive"
+_PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
 _HOST_PATH_TYPES: Final = (
     "",
     "BlockDevice",
@@ -65,11 +66,11 @@ def _check_empty_dir(source: Mapping[str, Any], path: str) -> Iterator[Cause]:
         yield forbidden(f"{path}.sizeLimit", "SizeLimit field must be a valid resource quantity")
 
 
-def _check_host_path(source: Mapping[str, Any], path: str) -> Iterator[Cause]:
+def check_host_path(source: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    """Broken rules of a path on the node, in a pod's volume or a persistent one."""
     if not source.get("path"):
         yield required(f"{path}.path")
-    elif ".." in source["path"].split("/"):
-        yield invalid(f"{path}.path", source["path"], "must not contain '..'")
+    yield from check_backsteps(source.get("path", ""), f"{path}.path")
     if source.get("type", "") not in _HOST_PATH_TYPES:
         yield not_supported(f"{path}.type", source["type"], _HOST_PATH_TYPES)
 
@@ -113,6 +114,11 @@ def check_descending_path(text: str, path: str) -> Iterator[Cause]:
     """Broken rules of a path that must stay below its root."""
     if text.startswith("/"):
         yield invalid(path, text, "must be a relative path")
+    yield from check_backsteps(text, path)
+
+
+def check_backsteps(text: str, path: str) -> Iterator[Cause]:
+    """A path must not climb."""
     if ".." in text.split("/"):
         yield invalid(path, text, "must not contain '..'")
 
@@ -170,13 +176,21 @@ def _check_nfs(source: Mapping[str, Any], path: str) -> Iterator[Cause]:
         yield invalid(f"{path}.path", source["path"], "must be an absolute path")
 
 
+def _check_image(source: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    if not source.get("reference"):
+        yield required(f"{path}.reference", "must not be empty")
+    if source.get("pullPolicy", "Always") not in _PULL_POLICIES:
+        yield not_supported(f"{path}.pullPolicy", source["pullPolicy"], _PULL_POLICIES)
+
+
 _SOURCES: Final[Mapping[str, Callable[[Mapping[str, Any], str], Iterator[Cause]]]] = {
     "emptyDir": _check_empty_dir,
-    "hostPath": _check_host_path,
+    "hostPath": check_host_path,
     "configMap": _check_config_map,
     "secret": _check_secret,
     "downwardAPI": _check_downward_api,
     "projected": _check_projected,
     "persistentVolumeClaim": _check_claim,
     "nfs": _check_nfs,
+    "image": _check_image,
 }

@@ -20,6 +20,7 @@ from kubeapi.resources import (
     ENDPOINT_SLICES,
     EVENTS,
     LEASES,
+    PERSISTENT_VOLUME_CLAIMS,
     PODS,
     REPLICA_SETS,
     SECRETS,
@@ -40,6 +41,7 @@ THE_REST: Final[tuple[Resource[Any], ...]] = (
     CONFIG_MAPS,
     SECRETS,
     SERVICE_ACCOUNTS,
+    PERSISTENT_VOLUME_CLAIMS,
     LEASES,
     EVENTS,
 )

@@ -5,8 +5,8 @@ Pure. Prepared by `controlplane.scheduler.choose`. Follows the "Assigning Pods t
 
 from __future__ import annotations
 
+from controlplane.node_terms import matches_any
 from controlplane.scheduler.node_state import NodeState
-from controlplane.scheduler.node_terms import matches_any
 from controlplane.scheduler.pod_facts import PodFacts
 from controlplane.scheduler.rule import NodeCheck
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from controlplane.node_terms import matches_term
 from controlplane.scheduler.node_state import NodeState
-from controlplane.scheduler.node_terms import matches_term
 from controlplane.scheduler.pod_facts import PodFacts
 from controlplane.scheduler.rule import MOST_POINTS, NodeScore
 

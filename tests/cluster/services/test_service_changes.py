@@ -12,12 +12,14 @@ import pytest
 
 from kubeapi.pod import Pod
 from kubeapi.resources import PODS, SERVICES
+from lab.images import WEB_PORT
 from tests.cluster.scene import (
     Document,
     Scene,
     build_pod,
     build_service,
     build_shell,
+    build_web,
     is_ready,
     is_terminating,
     new_scene,
@@ -99,6 +101,42 @@ async def test_pods_that_are_not_ready_get_no_requests(stage: Stage, scene: Scen
         await scene.run_in_pod("x", "touch", "/tmp/ready")
         await scene.wait_for_endpoints("switched", 1)
         await become(ask, "x".__eq__)
+
+
+ASK_ON_TERM = r"""
+ask() {
+  for _ in $(seq 32); do
+    printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 3 "$VIP" 80 2>&1 | tail -n 1 | grep . || echo failed
+  done > /tmp/answers
+  touch /tmp/asked
+  until [ -e /tmp/enough ]; do sleep 0.05; done
+  exit
+}
+trap ask TERM
+touch /tmp/ready
+while :; do sleep 0.05; done
+"""
+
+
+async def test_the_stop_signal_comes_after_the_last_new_connection(scene: Scene) -> None:
+    """The pod itself asks its own Service when it is told to end: another one answers, every time."""
+    labels = {"app": "leaving"}
+    service = await scene.create(
+        SERVICES, build_service("leaving", labels, {"port": SERVICE_PORT, "targetPort": WEB_PORT})
+    )
+    vip = [{"name": "VIP", "value": service.spec.cluster_ip}]
+    asker = build_shell(ASK_ON_TERM, name="asker", env=vip, readinessProbe=SWITCH)
+    await asyncio.gather(
+        scene.start_pod(build_pod("ending", build_web(), asker, node="n1", labels=labels, grace_seconds=30)),
+        scene.start_pod(build_pod("staying", build_web(), node="n1", labels=labels)),
+    )
+    await scene.wait_for_endpoints("leaving", 2)
+
+    await scene.delete_pod("ending")
+    waiting = "until [ -e /tmp/asked ]; do sleep 0.05; done; cat /tmp/answers; touch /tmp/enough"
+    answers = await scene.run_in_pod("ending", "sh", "-c", waiting, container="asker")
+
+    assert answers.split() == ["staying"] * 32
 
 
 async def test_a_pod_that_ends_gets_no_new_requests_while_it_still_runs(stage: Stage, scene: Scene) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -26,8 +28,9 @@ from cri_proto.runtime.v1 import api_pb2 as cri
 from kubeapi.pod import PodUID
 from lab.bare_pods import write_bridge_conf
 from lab.images import SHELL_IMAGE
-from lab.runtime_node import RuntimeNode, running_runtime_node
-from tests.fakes.fake_runtime import FakeRuntime, Program
+from lab.runtime_node import RuntimeNode, RuntimePrograms, running_runtime_node
+from tests.contract.runtime.held_programs import REMOVE_NETWORK, HeldPrograms
+from tests.fakes.fake_runtime import Abandoned, FakeRuntime, Program
 
 NODE = "node-1"
 FAILING_COMMAND = ("sh", "-c", "echo out; echo err >&2; exit 7")
@@ -47,6 +50,13 @@ COMMANDS = {
 }
 
 
+_NAMED = [name for name in os.environ.get("BERTH_CONTAINERDS", "").split(":") if name]
+CONTAINERDS = {"containerd": "", **{f"containerd in {name}": name for name in _NAMED}}
+"""The system's, and those in directories that are named in BERTH_CONTAINERDS, separated by colons: each holds
+containerd, containerd-shim-runc-v2 and ctr.
+"""
+
+
 @dataclass(slots=True)
 class Stage:
     """A runtime and one pod's names."""
@@ -55,6 +65,7 @@ class Stage:
     cgroup_root: str = "/"
     log_root: str = "/var/log/pods"
     uid: PodUID = field(default_factory=lambda: PodUID(str(uuid.uuid4())))
+    held: HeldPrograms | None = None
 
     def sandbox_config(self, attempt: int = 0) -> cri.PodSandboxConfig:
         return cri.PodSandboxConfig(
@@ -77,6 +88,25 @@ class Stage:
             POD_UID_LABEL: self.uid,
             NODE_LABEL: NODE,
         }
+
+    @contextlib.contextmanager
+    def hold(self, step: str, seconds: float) -> Iterator[None]:
+        """While the block runs, each such step takes that long: on the fake, every call does."""
+        if self.held is not None:
+            with self.held.hold(step, seconds):
+                yield
+            return
+        assert isinstance(self.runtime, FakeRuntime)
+        before, self.runtime.latency_seconds = self.runtime.latency_seconds, seconds
+        undo, self.runtime.rollback_seconds = self.runtime.rollback_seconds, lambda: seconds
+        if step != REMOVE_NETWORK:
+            self.runtime.rollback_seconds = undo
+        else:
+            self.runtime.latency_seconds = before
+        try:
+            yield
+        finally:
+            self.runtime.latency_seconds, self.runtime.rollback_seconds = before, undo
 
     async def run_sandbox(self, attempt: int = 0) -> SandboxID:
         return await self.runtime.run_pod_sandbox(self.sandbox_config(attempt))
@@ -103,22 +133,60 @@ class Stage:
         return container_id
 
 
+@dataclass(frozen=True, slots=True)
+class HeldNode:
+    """A containerd whose CNI plugin and runc can be made to wait."""
+
+    node: RuntimeNode
+    programs: HeldPrograms
+
+
+class ContractNodes:
+    """One node for each set of containerd's programs, brought up when a test first asks for it."""
+
+    def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
+        self._directory = directory
+        self._stack = stack
+        self._nodes: dict[str, HeldNode] = {}
+
+    def find(self, binaries: str) -> HeldNode:
+        if binaries not in self._nodes:
+            number = len(self._nodes)
+            held = HeldPrograms(self._directory / f"programs-{number}")
+            held.make()
+            programs = RuntimePrograms(
+                containerd=Path(binaries) if binaries else None, cni_plugins=held.cni_plugins, runc=held.runc
+            )
+            lab = running_runtime_node(f"ct-{os.getpid()}-{number}", programs=programs)
+            node = self._stack.enter_context(lab)
+            write_bridge_conf(node)
+            self._nodes[binaries] = HeldNode(node, held)
+        return self._nodes[binaries]
+
+
 @pytest.fixture(scope="session")
-def contract_node() -> Iterator[RuntimeNode]:
-    with running_runtime_node(f"ct-{os.getpid()}") as node:
-        write_bridge_conf(node)
-        yield node
+def contract_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContractNodes]:
+    with contextlib.ExitStack() as stack:
+        yield ContractNodes(tmp_path_factory.mktemp("contract"), stack)
 
 
-@pytest_asyncio.fixture(params=["fake", "containerd"])
+@pytest_asyncio.fixture(params=["fake", *CONTAINERDS])
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     if request.param == "fake":
         results: dict[tuple[str, ...], ExecResult] = {FAILING_COMMAND: ExecResult(b"out\n", b"err\n", 7)}
-        yield Stage(FakeRuntime(now=time.time, programs=dict(PROGRAMS), exec_results=results))
+        runtime = FakeRuntime(
+            now=time.time,
+            abandoned=Abandoned.ROLLS_BACK,
+            programs=dict(PROGRAMS),
+            exec_results=results,
+        )
+        yield Stage(runtime)
         return
-    node: RuntimeNode = request.getfixturevalue("contract_node")
+    nodes: ContractNodes = request.getfixturevalue("contract_nodes")
+    held = nodes.find(CONTAINERDS[request.param])
+    node = held.node
     async with RuntimeClient(node.endpoint, node_name=NODE) as client:
-        real = Stage(client, node.cgroup_root, str(node.paths.pod_logs_directory))
+        real = Stage(client, node.cgroup_root, str(node.paths.pod_logs_directory), held=held.programs)
         (node.paths.pod_logs_directory / real.uid).mkdir(parents=True)
         yield real
         for sandbox in await client.list_pod_sandboxes(real.uid):

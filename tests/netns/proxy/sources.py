@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from agent.pods.ports import ContainerHandle, RunningPod
-from kubeapi.core import Service, ServicePort, ServiceSpec
+from kubeapi.core import ObjectReference, Service, ServicePort, ServiceSpec
 from kubeapi.discovery import SERVICE_NAME_LABEL, Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from kubeapi.informer import Change
 from kubeapi.meta import Object, ObjectKey, ObjectMeta
@@ -88,9 +88,18 @@ def build_service(name: str, address: str, port: int, protocol: str = "TCP", nod
 
 
 def build_slice(service: str, port: int, *addresses: str, protocol: str = "TCP") -> EndpointSlice:
+    """The endpoints are pods of this node; a pod's uid is its address."""
     ready = EndpointConditions(ready=True)
     return EndpointSlice(
         metadata=ObjectMeta(namespace="default", name=f"{service}-1", labels={SERVICE_NAME_LABEL: service}),
-        endpoints=tuple(Endpoint(addresses=(a,), conditions=ready, node_name="n1") for a in addresses),
+        endpoints=tuple(
+            Endpoint(
+                addresses=(address,),
+                conditions=ready,
+                node_name="n1",
+                target_ref=ObjectReference(kind="Pod", uid=address),
+            )
+            for address in addresses
+        ),
         ports=(EndpointPort(protocol=protocol, port=port),),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from agent.pods.ports import HostPort, RunningPod
+from agent.proxy.drain import LocalDrain
 from agent.proxy.proxy import Proxy
 from agent.settings import AgentSettings, ProxyMode
 from kubeapi.core import Service
@@ -42,10 +43,11 @@ class World:
     services: Source[Service] = field(default_factory=Source)
     slices: Source[EndpointSlice] = field(default_factory=Source)
     directory: Directory = field(default_factory=Directory)
+    drain: LocalDrain = field(default_factory=LocalDrain)
 
     def proxy(self, mode: ProxyMode) -> Proxy:
         settings = AgentSettings(node_name="n1", proxy_mode=mode, cluster_cidr=SCENE.cluster_cidr)
-        return Proxy(self.services, self.slices, self.directory, settings)
+        return Proxy(self.services, self.slices, self.directory, settings, self.drain)
 
     @asynccontextmanager
     async def running(self, mode: ProxyMode, synced: bool = True) -> AsyncIterator[None]:
@@ -111,6 +113,32 @@ def test_services_follow_the_api(lab: Lab, mode: ProxyMode) -> None:
             world.slices.delete(ObjectKey("default", "web-1"))
             await _until(lambda: _reaches(lab, "pod a", VIP, 80) == "")
             world.services.delete(WEB)
+            _web(world, SCENE.pod_a)
+            await _until(lambda: _reaches(lab, "pod b", VIP, 80) == "pod a")
+
+    _in_lab(lab, work, mode)
+
+
+@BOTH_MODES
+def test_a_pod_that_ends_gets_no_new_connection_once_it_is_released(lab: Lab, mode: ProxyMode) -> None:
+    """Its slices still say that it is ready: the node knows better."""
+
+    async def work(world: World) -> None:
+        released = asyncio.Event()
+        world.drain.subscribe(lambda _: released.set())
+        ending = RunningPod(
+            PodUID(SCENE.pod_a), ObjectKey("default", "a"), (SCENE.pod_a,), False, (), terminating=True
+        )
+        async with world.running(mode):
+            _web(world, SCENE.pod_a, SCENE.pod_b)
+            await _until(lambda: _reaches(lab, "outside", SCENE.node_outside, 30080) == "pod a")
+            assert not world.drain.is_released(ending.uid)
+            world.directory.set_running(ending)
+            async with asyncio.timeout(5):
+                await released.wait()
+            answers = {_reaches(lab, "outside", SCENE.node_outside, 30080) for _ in range(32)}
+            assert answers == {"pod b"}
+            world.directory.set_running()
             _web(world, SCENE.pod_a)
             await _until(lambda: _reaches(lab, "pod b", VIP, 80) == "pod a")
 

@@ -23,7 +23,9 @@ from agent.pods.execute import Executor, NodeView
 from agent.pods.hooks import HookRunner
 from agent.pods.lane import LaneTools
 from agent.pods.lanes import PodLanes
+from agent.pods.orphan_directories import OrphanDirectories
 from agent.pods.pod_files import LocalPodFiles
+from agent.pods.resize import with_resources
 from agent.pods.sandbox_config import PodEnvironment
 from agent.pods.status import NodeFacts
 from agent.pods.status_writer import StatusWriter
@@ -32,19 +34,24 @@ from agent.probes.check import ProbeCheck
 from agent.probes.loop_lag import LoopLag
 from agent.probes.runner import TaskProbeRunner
 from agent.probes.verdict import compute_stored_results
+from agent.proxy.drain import NoDrain
 from agent.resources.pod_cgroups import PodCgroups, read_cgroup_facts
 from agent.runtime.client import RuntimeClient
 from agent.runtime.relist import Relist
 from agent.volumes.blocking import BlockingWork
 from agent.volumes.files import TokenRef
+from agent.volumes.image_volumes import ImageVolumes
 from agent.volumes.source import PodVolumes
 from agent.volumes.tokens import IssuedToken, ServiceAccountTokens
+from kubeapi.core import Node
+from kubeapi.errors import Unreachable
 from kubeapi.meta import ObjectKey, format_time
-from kubeapi.pod import Container, Pod, PodSpec, PodStatus, PodUID
+from kubeapi.pod import Container, Pod, PodSpec, PodStatus, PodUID, ResourceRequirements
+from kubeapi.storage import PersistentVolume, PersistentVolumeClaim
 from lab.images import SHELL_IMAGE
 from lab.runtime_node import RuntimeNode
 from tests import builders
-from tests.simulation.agent.pod_world import EventLog, FakePods
+from tests.simulation.agent.pod_fakes import EventLog, FakePods
 
 DEADLINE_SECONDS = 30.0
 
@@ -69,6 +76,23 @@ class Configuration:
         return self.secrets.get(key)
 
 
+class Claims:
+    """PersistentVolumeClaims and PersistentVolumes as a test puts them; unless `reachable` nobody answers."""
+
+    def __init__(self) -> None:
+        self.claims: dict[ObjectKey, PersistentVolumeClaim] = {}
+        self.volumes: dict[str, PersistentVolume] = {}
+        self.reachable = True
+
+    async def read_claim(self, key: ObjectKey) -> PersistentVolumeClaim | None:
+        if not self.reachable:
+            raise Unreachable("the API server is away")
+        return self.claims.get(key)
+
+    async def read_volume(self, name: str) -> PersistentVolume | None:
+        return self.volumes.get(name)
+
+
 class NoTokens:
     async def request_token(self, pod: Pod, reference: TokenRef) -> IssuedToken | None:
         return None
@@ -83,7 +107,9 @@ class PodHost:
         self.root = root
         self.api = FakePods()
         self.config = Configuration()
+        self.claims = Claims()
         self.events = EventLog()
+        self.machine: Node | None = None  # with as much room as pods ask for
         self.api.on_gone = lambda uid: self.lanes.remove_pod(uid)
         self._tasks: list[asyncio.Task[None]] = []
         self._cgroups = PodCgroups(read_cgroup_facts(), node.cgroup_root)
@@ -100,7 +126,7 @@ class PodHost:
         stored = compute_stored_results(record.pod for record in records)
         self._probes = TaskProbeRunner(ProbeCheck(self.client, LoopLag()), time.time, stored)
         tools = self._build_tools(checkpoint)
-        self.lanes = PodLanes(tools, self.config, read_node=lambda: None, max_pods=110)
+        self.lanes = PodLanes(tools, self.config, read_node=lambda: self.machine, max_pods=110)
         self._probes.subscribe(self.lanes.note_verdict)
         self.lanes.restore(records)
         for uid in tuple(self.api.pods):
@@ -108,8 +134,10 @@ class PodHost:
         self.lanes.keep_only(self.api.pods.keys(), static=False)
         self.lanes.adopt_orphans()
         relist = Relist(self.client, self.lanes.note_relist)
+        directories = OrphanDirectories(self.root, self.log_root, self.lanes.note_directories)
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(run()) for run in (checkpoint.run, self.lanes.run, relist.run)]
+        loops = (checkpoint.run, self.lanes.run, relist.run, directories.run)
+        self._tasks = [loop.create_task(run()) for run in loops]
 
     def _build_tools(self, checkpoint: FileCheckpoint) -> LaneTools:
         environment = PodEnvironment(
@@ -123,10 +151,21 @@ class PodHost:
             memory_capacity_bytes=8 << 30,
         )
         tokens = ServiceAccountTokens(NoTokens(), time.time)
+        images = CRIImages(self.client, time.monotonic)
+        volumes = PodVolumes(
+            self.root,
+            self.config,
+            tokens,
+            BlockingWork(),
+            dict,
+            claims=self.claims,
+            read_node=lambda: self.machine,
+            images=ImageVolumes(images, self.client.read_version),
+        )
         executor = Executor(
             runtime=self.client,
-            images=CRIImages(self.client, time.monotonic),
-            volumes=PodVolumes(self.root, self.config, tokens, BlockingWork(), dict),
+            images=images,
+            volumes=volumes,
             config=self.config,
             files=LocalPodFiles(environment, self._cgroups),
             hooks=HookRunner(self.client),
@@ -137,6 +176,7 @@ class PodHost:
             now=time.time,
         )
         return LaneTools(
+            drain=NoDrain(),
             executor=executor,
             probes=self._probes,
             checkpoint=checkpoint,
@@ -171,6 +211,14 @@ class PodHost:
             deletion_grace_period_seconds=grace_seconds,
         )
         self.api.pods[uid] = msgspec.structs.replace(pod, metadata=metadata)
+        self._tell(uid)
+
+    def resize(self, uid: PodUID, **resources: ResourceRequirements) -> None:
+        """The containers of these names want these resources from now on."""
+        pod = self.api.pods[uid]
+        metadata = msgspec.structs.replace(pod.metadata, generation=pod.metadata.generation + 1)
+        resized = with_resources(pod, resources)
+        self.api.pods[uid] = msgspec.structs.replace(resized, metadata=metadata)
         self._tell(uid)
 
     def _tell(self, uid: PodUID) -> None:

@@ -9,211 +9,41 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from agent.checkpoint.records import PodRecord, decode_record, encode_record
+from agent.journal.store import NoJournal, PodJournal
 from agent.pods.dns_config import Resolver
 from agent.pods.execute import Executor, NodeView
 from agent.pods.hooks import HookRunner
 from agent.pods.lane import LaneTools
 from agent.pods.lanes import PodLanes
-from agent.pods.pod_events import PodEvent
-from agent.pods.pod_files import ContainerFiles
-from agent.pods.ports import HostVolume, LocalImage, ProbeFailure, ProbeTarget, ProbeVerdict, Unavailable
 from agent.pods.sandbox_config import PodEnvironment
 from agent.pods.status import NodeFacts
 from agent.pods.status_writer import StatusWriter
+from agent.proxy.drain import NoDrain
 from agent.runtime.relist import Relist
-from kubeapi.errors import Unreachable
-from kubeapi.meta import ObjectKey, format_time
-from kubeapi.pod import Container, Pod, PodStatus, PodUID
+from kubeapi.core import Node
+from kubeapi.meta import format_time
+from kubeapi.pod import Pod, PodStatus, PodUID
 from tests.builders import NOW
 from tests.fakes.fake_runtime import FakeRuntime
+from tests.simulation.agent.pod_fakes import (
+    EventLog,
+    FakeConfig,
+    FakeFiles,
+    FakeImages,
+    FakePods,
+    FakeProbes,
+    FakeVolumes,
+    MemoryCheckpoint,
+    Steps,
+)
 from tests.simulation.agent.virtual_time import wall_clock
-
-READY = ProbeVerdict(started=True, ready=True, live=True)
-
-
-@dataclass(slots=True)
-class FakePods:
-    """The API server's pods, with merge patches of their status."""
-
-    pods: dict[PodUID, Pod] = field(default_factory=dict)
-    statuses: dict[PodUID, dict[str, Any]] = field(default_factory=dict)
-    history: dict[PodUID, list[dict[str, Any]]] = field(default_factory=dict)
-    reachable: bool = True
-    on_gone: Callable[[PodUID], None] = lambda uid: None
-
-    async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> Pod | None:
-        await self._cross()
-        if pod.uid not in self.pods:
-            return None
-        status = self.statuses.setdefault(pod.uid, {})
-        for key, value in patch["status"].items():
-            match key:
-                case "conditions":
-                    merged = {condition["type"]: condition for condition in status.get(key, [])}
-                    merged |= {c["type"]: {**merged.get(c["type"], {}), **c} for c in value or []}
-                    status[key] = list(merged.values())
-                case "podIPs" if value:
-                    status[key] = [ip for ip in value if "$patch" not in ip]
-                case _ if value is None:
-                    status.pop(key, None)
-                case _:
-                    status[key] = value
-        self.history.setdefault(pod.uid, []).append(msgspec.json.decode(msgspec.json.encode(status)))
-        return self.read(pod.uid)
-
-    async def delete_pod(self, pod: Pod) -> None:
-        await self._cross()
-        if self.pods.pop(pod.uid, None) is not None:
-            self.on_gone(pod.uid)
-
-    async def create_pod(self, document: Mapping[str, Any], namespace: str) -> Pod | None:
-        await self._cross()
-        pod = msgspec.convert(dict(document), Pod)
-        self.pods[pod.uid] = pod
-        return pod
-
-    async def _cross(self) -> None:
-        await asyncio.sleep(0.002)
-        if not self.reachable:
-            raise Unreachable("the API server is away")
-
-    def read(self, uid: PodUID) -> Pod | None:
-        """The pod as the API shows it, status included."""
-        pod = self.pods.get(uid)
-        if pod is None:
-            return None
-        return msgspec.structs.replace(pod, status=self.status(uid))
-
-    def status(self, uid: PodUID) -> PodStatus:
-        return msgspec.convert(_without_nulls(self.statuses.get(uid, {})), PodStatus)
-
-
-def _without_nulls(document: Any) -> Any:
-    if isinstance(document, dict):
-        return {key: _without_nulls(value) for key, value in document.items() if value is not None}
-    return [_without_nulls(item) for item in document] if isinstance(document, list) else document
-
-
-@dataclass(slots=True)
-class FakeImages:
-    refusals: dict[str, Unavailable] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    async def ensure_image(self, pod: Pod, container: Container) -> LocalImage:
-        await asyncio.sleep(self.seconds)
-        if (refusal := self.refusals.get(container.image)) is not None:
-            raise refusal
-        return LocalImage(container.image, 0, "")
-
-
-@dataclass(slots=True)
-class FakeVolumes:
-    prepared: set[PodUID] = field(default_factory=set)
-    refusals: dict[PodUID, Unavailable] = field(default_factory=dict)
-    hanging: set[PodUID] = field(default_factory=set)
-
-    async def prepare_volumes(self, pod: Pod) -> Mapping[str, HostVolume]:
-        if pod.uid in self.hanging:
-            await asyncio.sleep(1_000_000)
-        if (refusal := self.refusals.get(pod.uid)) is not None:
-            raise refusal
-        self.prepared.add(pod.uid)
-        return {volume.name: HostVolume(Path("/volumes") / volume.name) for volume in pod.spec.volumes}
-
-    async def refresh_volumes(self, pod: Pod) -> None:
-        await asyncio.sleep(0)
-
-    async def remove_volumes(self, uid: PodUID) -> None:
-        self.prepared.discard(uid)
-
-
-class FakeConfig:
-    def retain(self, pod: Pod) -> None:
-        pass
-
-    def release(self, uid: PodUID) -> None:
-        pass
-
-    async def read_config_map(self, key: ObjectKey) -> Mapping[str, bytes] | None:
-        return None
-
-    async def read_secret(self, key: ObjectKey) -> Mapping[str, bytes] | None:
-        return None
-
-
-@dataclass(slots=True)
-class FakeProbes:
-    verdicts: dict[str, ProbeVerdict] = field(default_factory=dict)
-
-    def set_targets(self, uid: PodUID, targets: tuple[ProbeTarget, ...]) -> None:
-        pass
-
-    def verdict(self, target: ProbeTarget) -> ProbeVerdict:
-        return self.verdicts.get(target.container.name, READY)
-
-    def subscribe(self, handler: Callable[[PodUID], None]) -> None:
-        pass
-
-    def subscribe_failures(self, handler: Callable[[ProbeFailure], None]) -> None:
-        pass
-
-
-@dataclass(slots=True)
-class FakeFiles:
-    pods: set[PodUID] = field(default_factory=set)
-
-    async def prepare_pod(self, pod: Pod) -> None:
-        self.pods.add(pod.uid)
-
-    async def prepare_container(
-        self,
-        pod: Pod,
-        container: str,
-        attempt: int,
-        pod_ips: tuple[str, ...],
-        sub_paths: tuple[tuple[Path, str], ...],
-    ) -> ContainerFiles:
-        self.pods.add(pod.uid)
-        return ContainerFiles(Path("/hosts"), Path(f"/{container}/{attempt}"), tuple(p for p, _ in sub_paths))
-
-    async def remove_log(self, path: Path) -> None:
-        pass
-
-    async def remove_pod(self, pod: Pod) -> None:
-        self.pods.discard(pod.uid)
-
-
-@dataclass(slots=True)
-class MemoryCheckpoint:
-    """What is on disk, as bytes."""
-
-    records: dict[PodUID, bytes] = field(default_factory=dict)
-
-    def save(self, record: PodRecord) -> None:
-        self.records[record.pod.uid] = encode_record(record)
-
-    def remove(self, uid: PodUID) -> None:
-        self.records.pop(uid, None)
-
-    def read_all(self) -> list[PodRecord]:
-        return [decode_record(data) for data in self.records.values()]
-
-
-@dataclass(slots=True)
-class EventLog:
-    events: list[PodEvent] = field(default_factory=list)
-
-    def record(self, pod: Pod, event: PodEvent) -> None:
-        self.events.append(event)
-
 
 ENVIRONMENT = PodEnvironment(
     node_name="node-1",
@@ -227,25 +57,47 @@ ENVIRONMENT = PodEnvironment(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class GracePromise:
+    """When a pod's end was asked for, and how long its processes have from then."""
+
+    told_at: float
+    grace_seconds: int
+
+    @property
+    def kill_at(self) -> float:
+        return self.told_at + self.grace_seconds
+
+
 class PodWorld:
     """`start` and `crash` the agent as often as you like; everything else stays."""
 
     def __init__(self, seed: int = 0, max_pods: int = 110) -> None:
         self.random = random.Random(seed)
         self.runtime = FakeRuntime(now=wall_clock, latency_seconds=0.05, answer_seconds=0.003)
-        self.api = FakePods()
-        self.images, self.volumes, self.probes = FakeImages(), FakeVolumes(), FakeProbes()
-        self.files, self.checkpoint, self.events = FakeFiles(), MemoryCheckpoint(), EventLog()
+        self.steps = Steps()
+        self.api = FakePods(steps=self.steps)
+        self.images, self.probes = FakeImages(steps=self.steps), FakeProbes()
+        self.volumes = FakeVolumes(steps=self.steps, is_used=self._is_used)
+        self.files = FakeFiles(steps=self.steps, is_used=self._is_used)
+        self.checkpoint, self.events = MemoryCheckpoint(), EventLog()
+        self.statics: dict[PodUID, Pod] = {}
+        self.promises: dict[PodUID, GracePromise] = {}
+        self.watch_delays: Callable[[], tuple[float, ...]] = lambda: (0.0,)
         self.api.on_gone = self._note_gone
-        self._max_pods = max_pods
+        self.max_pods = max_pods
+        self.machine: Node | None = None  # with as much room as pods ask for
         self._tasks: list[asyncio.Task[None]] = []
         self._writer: StatusWriter | None = None
         self.lanes: PodLanes | None = None
+        self.journal: PodJournal = NoJournal()
 
     # --- the agent ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """A new process: it has the checkpoint, the runtime and, where that is reachable, the API."""
+        self.runtime.caller += 1
+        self.volumes.forget()
         self._writer = StatusWriter(self.api, lambda pod: self.api.read(pod.uid), self.random.random)
         executor = Executor(
             runtime=self.runtime,
@@ -261,6 +113,7 @@ class PodWorld:
             now=wall_clock,
         )
         tools = LaneTools(
+            drain=NoDrain(),
             executor=executor,
             probes=self.probes,
             checkpoint=self.checkpoint,
@@ -270,24 +123,31 @@ class PodWorld:
             read_message=lambda annotations, status: "",
             now=wall_clock,
             random=self.random.random,
+            journal=self.journal,
         )
-        lanes = PodLanes(tools, FakeConfig(), read_node=lambda: None, max_pods=self._max_pods)
+        lanes = PodLanes(tools, FakeConfig(), read_node=lambda: self.machine, max_pods=self.max_pods)
         self.lanes = lanes
         lanes.restore(self.checkpoint.read_all())
+        for static in self.statics.values():
+            lanes.set_pod(static)
+        lanes.keep_only(tuple(self.statics), static=True)
         if self.api.reachable:
             self.sync()
         relist = Relist(self.runtime, lanes.note_relist)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(lanes.run()), loop.create_task(relist.run())]
 
+    @property
+    def running(self) -> bool:
+        return self.lanes is not None
+
     def sync(self) -> None:
         """The informer has its first list: every pod is told, what isn't there is dropped, orphans too."""
         assert self.lanes is not None
-        known = {pod.uid for pod in self.lanes.pods()}
         for uid in tuple(self.api.pods):
-            self._tell(uid)
-        for uid in known - self.api.pods.keys():
-            self.lanes.remove_pod(uid)
+            if (pod := self.api.read(uid)) is not None:
+                self.lanes.set_pod(pod)
+        self.lanes.keep_only(tuple(self.api.pods), static=False)
         self.lanes.adopt_orphans()
 
     async def crash(self) -> None:
@@ -308,6 +168,11 @@ class PodWorld:
 
     def delete(self, uid: PodUID, grace_seconds: int = 30) -> None:
         pod = self.api.pods[uid]
+        promise = self.promises.get(uid)
+        if promise is not None and promise.grace_seconds <= grace_seconds:
+            return
+        told_at = promise.told_at if promise is not None else wall_clock()
+        self.promises[uid] = GracePromise(told_at, grace_seconds)
         metadata = msgspec.structs.replace(
             pod.metadata, deletion_timestamp=format_time(NOW), deletion_grace_period_seconds=grace_seconds
         )
@@ -317,18 +182,102 @@ class PodWorld:
     def delete_by_force(self, uid: PodUID) -> None:
         """The object vanishes at once, whatever runs."""
         del self.api.pods[uid]
+        self.promises[uid] = GracePromise(wall_clock(), 0)
         self._note_gone(uid)
 
-    def _tell(self, uid: PodUID) -> None:
-        pod = self.api.read(uid)
-        if self.lanes is not None and self.api.reachable and pod is not None:
+    def set_static(self, pod: Pod) -> PodUID:
+        """A manifest in the agent's directory."""
+        self.statics[pod.uid] = pod
+        if self.lanes is not None:
             self.lanes.set_pod(pod)
+        return pod.uid
 
-    def _note_gone(self, uid: PodUID) -> None:
-        if self.lanes is not None and self.api.reachable:
+    def remove_static(self, uid: PodUID) -> None:
+        if self.statics.pop(uid, None) is None:
+            return
+        # The file may come back, as a pod that begins anew.
+        names = self.runtime.refused_names
+        self.runtime.refused_names = [refused for refused in names if uid not in refused[1].split("_")]
+        if self.lanes is not None:
             self.lanes.remove_pod(uid)
 
+    # --- the watch ------------------------------------------------------------------------------------------
+
+    def _tell(self, uid: PodUID) -> None:
+        if (pod := self.api.read(uid)) is not None:
+            self._send(lambda lanes: lanes.set_pod(pod))
+
+    def _note_gone(self, uid: PodUID) -> None:
+        self._send(lambda lanes: lanes.remove_pod(uid))
+
+    def _send(self, event: Callable[[PodLanes], None]) -> None:
+        """To the agent that runs now, as often and as late as the watch has it."""
+        if self.lanes is None or not self.api.reachable:
+            return
+        lanes = self.lanes
+        for delay in self.watch_delays():
+            if delay:
+                asyncio.get_running_loop().call_later(delay, self._deliver, event, lanes)
+            else:
+                event(lanes)
+
+    def _deliver(self, event: Callable[[PodLanes], None], lanes: PodLanes) -> None:
+        if lanes is self.lanes and self.api.reachable:
+            event(lanes)
+
     # --- the observer ---------------------------------------------------------------------------------------
+
+    def _is_used(self, uid: PodUID) -> bool:
+        return any(container.pod_uid == uid for container in self.runtime.live_containers())
+
+    def find_leaks(self) -> list[str]:
+        """What is left once all pods are gone and the agent has crashed for the last time."""
+        leaks = {
+            "the runtime": self.runtime.is_empty and not self.runtime.busy,
+            "volumes": not self.volumes.prepared,
+            "files": not self.files.pods,
+            "records": not self.checkpoint.records,
+            "targets of probes": not self.probes.targets,
+        }
+        return [what for what, clean in leaks.items() if not clean]
+
+    def find_violations(self) -> list[str]:
+        """Every rule that was broken so far."""
+        found = [*self.runtime.violations, *self.volumes.violations, *self.files.violations]
+        for (caller, name), times in Counter(self.runtime.refused_names).items():
+            # A late event may bring a pod that was deleted back to an agent that has forgotten it.
+            if times > (2 if self.promises.keys() & set(name.split("_")) else 1):
+                found.append(f"agent {caller} met the reserved name {name} {times} times")
+        for kill in self.runtime.kills:
+            promise = self.promises.get(kill.pod_uid)
+            if promise is None or not kill.started_at <= promise.told_at <= kill.asked_at:
+                continue
+            if kill.at < promise.kill_at - 0.01:
+                found.append(
+                    f"{kill.container} of {kill.pod_uid} lost {promise.kill_at - kill.at:.2f} s of grace"
+                )
+        return found
+
+    def count_statuses(self) -> int:
+        """How many pods the status writer remembers."""
+        return len(self._writer._entries) if self._writer is not None else 0
+
+    def shows_ready(self, uid: PodUID) -> bool:
+        """In the API, or for a static pod, which has no mirror here, in the agent's own eyes."""
+        if uid not in self.statics:
+            return self.is_ready(uid)
+        pods = () if self.lanes is None else self.lanes.pods()
+        conditions = (c for pod in pods if pod.uid == uid for c in pod.status.conditions)
+        return any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
+
+    def list_readiness(self, uid: PodUID) -> list[str]:
+        """The Ready condition at each write of the pod's status."""
+        return [
+            condition["status"]
+            for status in self.api.history.get(uid, [])
+            for condition in status.get("conditions") or []
+            if condition["type"] == "Ready"
+        ]
 
     def is_ready(self, uid: PodUID) -> bool:
         conditions = self.api.status(uid).conditions

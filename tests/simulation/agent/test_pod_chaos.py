@@ -1,187 +1,139 @@
-"""Many seeded schedules of refused, lost and hanging calls, crashes of the agent and of containers.
+"""The agent dies at each of its steps in turn: before the effect, in the middle of it, or after it, when the
+answer is still to come.
 
-What must hold in each: never two live containers of one name, never two ready sandboxes of one pod, all pods
-converge once the faults stop, and after their deletion nothing is left. A failing seed is named and plays the
-same again.
+Steps are the calls to the runtime that change something, and those of volumes, files, images and the API.
+Whatever the moment: one live container of each name, no start that counts as a restart, and nothing left.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
+from collections.abc import Callable
+from enum import Enum
 
-import msgspec
 import pytest
 
-from kubeapi.pod import Pod, PodStatus
-from tests import builders
-from tests.fakes.fake_runtime import Fault, Program
+from kubeapi.pod import Pod
+from tests.fakes.fake_runtime import Abandoned, Fault
+from tests.simulation.agent.pod_fakes import Trouble
+from tests.simulation.agent.pod_schedules import CHANGING, KINDS, PROGRAMS, Kind
 from tests.simulation.agent.pod_world import PodWorld
 from tests.simulation.agent.virtual_time import run_virtually
 
-_CHANGING = (
-    "RunPodSandbox",
-    "StopPodSandbox",
-    "RemovePodSandbox",
-    "CreateContainer",
-    "StartContainer",
-    "StopContainer",
-    "RemoveContainer",
-)
-_SEEDS_PER_TEST = 40
+_KINDS = {kind.name: kind for kind in KINDS}
+_CRASHED = [_KINDS[name] for name in ("plain", "inits", "failing", "hooked", "sleeper", "debugged", "static")]
 
 
-def new_pod(name: str, **spec: object) -> Pod:
-    return msgspec.structs.replace(builders.pod(name, spec=spec), status=PodStatus())
+class Moment(Enum):
+    BEFORE = "before"
+    DURING = "during"
+    AFTER = "after"
 
 
-class Mischief:
-    """Faults with a seed: what the runtime does to each call while `on`."""
+class Death:
+    """Kills and revives the agent at the `at`-th step; counts all of them."""
 
-    def __init__(self, seed: int, rate: float) -> None:
-        self.random = random.Random(seed)
-        self.rate = rate
-        self.on = True
+    def __init__(self, world: PodWorld, at: int, moment: Moment) -> None:
+        self.seen: list[str] = []
+        self.happened = asyncio.Event()
+        self._world, self._at, self._moment = world, at, moment
+        self._ends = 0
+        world.runtime.on_call = self._meet_call
+        world.runtime.on_done = lambda rpc, _: rpc in CHANGING and self._note_done()
+        world.steps.on_step = self._meet_step
+        world.steps.on_done = lambda _: self._note_done()
 
-    def __call__(self, rpc: str, target: str) -> Fault | None:
-        if not self.on or self.random.random() >= self.rate:
+    def _meet_call(self, rpc: str, target: str) -> Fault | None:
+        if rpc not in CHANGING or not self._note_step(rpc):
             return None
-        if rpc in _CHANGING:
-            return self.random.choice(tuple(Fault))
-        return Fault.UNAVAILABLE
+        return Fault.HANG if self._moment is Moment.BEFORE else None
+
+    def _meet_step(self, step: str) -> Trouble | None:
+        if not self._note_step(step):
+            return None
+        return Trouble.HANGS if self._moment is Moment.BEFORE else None
+
+    def _note_step(self, step: str) -> bool:
+        self.seen.append(step)
+        hit = len(self.seen) == self._at and self._moment is not Moment.AFTER
+        if hit:
+            self.happened.set()
+        return hit
+
+    def _note_done(self) -> bool:
+        self._ends += 1
+        hit = self._ends == self._at and self._moment is Moment.AFTER
+        if hit:
+            self.happened.set()
+        return hit
+
+    async def revive(self) -> None:
+        await self.happened.wait()
+        await self._world.crash()
+        self._world.start()
 
 
-def make_pods() -> list[Pod]:
-    sidecar = builders.container("proxy", restart_policy="Always")
-    return [
-        new_pod("plain"),
-        new_pod("two", containers=(builders.container("left"), builders.container("right"))),
-        new_pod("inits", init_containers=(builders.container("first"), sidecar)),
-        new_pod("crashing", containers=(builders.container("crasher"),)),
-        new_pod("job", restart_policy="OnFailure", containers=(builders.container("worker"),)),
-    ]
-
-
-def has_converged(world: PodWorld) -> bool:
-    ready = all(
-        world.is_ready(pod.uid) for pod in make_pods() if pod.metadata.name not in ("crashing", "job")
-    )
-    return ready and world.api.status(make_pods()[4].uid).phase == "Succeeded"
-
-
-async def play(seed: int) -> PodWorld:
-    world = PodWorld(seed)
-    mischief = Mischief(seed, rate=0.15)
-    world.runtime.on_call = mischief
-    world.runtime.programs |= {
-        "first": Program(seconds=1),
-        "crasher": Program(seconds=2, exit_code=1),
-        "worker": Program(seconds=3),
-    }
+async def live_and_die(kind: Kind, abandoned: Abandoned, at: int, moment: Moment) -> tuple[PodWorld, Death]:
+    """A pod from its creation to its removal, with a death of the agent on the way."""
+    world = PodWorld()
+    world.runtime.abandoned = abandoned
+    world.runtime.programs |= PROGRAMS
+    death = Death(world, at, moment)
     world.start()
-    for pod in make_pods():
-        world.create(pod)
-    for _ in range(mischief.random.randrange(1, 6)):
-        await asyncio.sleep(mischief.random.uniform(0.01, 20))
-        await make_trouble(world, mischief.random)
-    world.api.reachable = True
-    mischief.on = False
-    if world.lanes is None:
-        world.start()
-    world.sync()
-    await world.wait(lambda: has_converged(world), seconds=900, every=0.5)
-    for pod in make_pods():
-        world.delete(pod.uid, grace_seconds=5)
-    await world.wait(lambda: not world.api.pods and world.runtime.is_empty, seconds=900, every=0.5)
-    await asyncio.sleep(5)
-    return world
+    pod = kind.build(kind.name)
+    (world.set_static if kind.static else world.create)(pod)
+    reviver = asyncio.get_running_loop().create_task(death.revive())
+    await world.wait(settles(world, kind, pod))
+    await asyncio.sleep(1.5)
+    restarts = [status.restart_count for status in world.api.status(pod.uid).container_statuses]
+    assert set(restarts) <= {0}, f"a start that was cut short counts as a restart: {restarts}"
+    ended = [status.state.terminated for status in world.api.status(pod.uid).container_statuses]
+    codes = [state.exit_code for state in ended if state is not None]
+    assert 128 not in codes, "a start that was cut short counts as an end"
+    if kind.static:
+        world.remove_static(pod.uid)
+    else:
+        world.delete(pod.uid, 5)
+    await world.wait(lambda: not world.api.pods and world.runtime.is_empty, every=0.1)
+    await asyncio.sleep(70 if abandoned is Abandoned.KEEPS else 10)
+    if not death.happened.is_set():
+        reviver.cancel()
+    await asyncio.gather(reviver, return_exceptions=True)
+    await world.crash()
+    return world, death
 
 
-async def make_trouble(world: PodWorld, dice: random.Random) -> None:
-    match dice.randrange(5):
-        case 0:
-            await world.crash()
-            world.start()
-        case 1:
-            world.api.reachable = not world.api.reachable
-            if world.api.reachable:
-                world.sync()
-        case 2:
-            for container in world.runtime.live_containers()[:2]:
-                world.runtime.kill_container(container.id)
-        case 3:
-            for sandbox_id in world.runtime.sandbox_ids()[:1]:
-                world.runtime.kill_sandbox(sandbox_id)
-        case _:
-            await world.crash()
-            world.runtime.reboot()
-            world.start()
+def settles(world: PodWorld, kind: Kind, pod: Pod) -> Callable[[], bool]:
+    if kind.ends_as == "Ready":
+        return lambda: world.running and world.shows_ready(pod.uid)
+    return lambda: world.api.status(pod.uid).phase == kind.ends_as
 
 
-@pytest.mark.parametrize("batch", range(5))
-def test_random_faults_never_double_leak_or_block_a_pod(batch: int) -> None:
-    for seed in range(batch * _SEEDS_PER_TEST, (batch + 1) * _SEEDS_PER_TEST):
+def check(world: PodWorld, where: str) -> None:
+    assert not world.find_violations(), f"{where}: {world.find_violations()}"
+    assert not world.find_leaks(), f"{where}: {world.find_leaks()}"
+
+
+@pytest.mark.parametrize(
+    ("moment", "abandoned"),
+    [
+        (Moment.BEFORE, Abandoned.ROLLS_BACK),
+        *((moment, abandoned) for moment in (Moment.DURING, Moment.AFTER) for abandoned in Abandoned),
+    ],
+)
+@pytest.mark.parametrize("kind", _CRASHED, ids=lambda kind: kind.name)
+def test_a_death_at_any_step_changes_nothing_in_the_end(
+    kind: Kind, abandoned: Abandoned, moment: Moment
+) -> None:
+    _, alive = run_virtually(live_and_die(kind, abandoned, 0, moment))
+    assert len(alive.seen) > 7
+    for at in range(1, len(alive.seen) + 1):
+        where = (
+            f"{kind.name} dies {moment.value} step {at}, {alive.seen[at - 1]}; the runtime {abandoned.value}"
+        )
         try:
-            world = run_virtually(play(seed))
+            world, death = run_virtually(live_and_die(kind, abandoned, at, moment))
         except AssertionError as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
-        assert world.runtime.violations == [], f"seed {seed}"
-        assert world.runtime.is_empty, f"seed {seed}"
-        assert not world.files.pods, f"seed {seed}"
-        assert not world.volumes.prepared, f"seed {seed}"
-        assert not world.checkpoint.records, f"seed {seed}"
-
-
-def _count_changing_calls() -> int:
-    async def main() -> int:
-        world = PodWorld()
-        world.start()
-        uid = world.create(new_pod("plain"))
-        await world.wait(lambda: world.is_ready(uid))
-        world.delete(uid)
-        await world.wait(lambda: uid not in world.api.pods)
-        await world.crash()
-        return sum(world.runtime.count(rpc) for rpc in _CHANGING)
-
-    return run_virtually(main())
-
-
-@pytest.mark.parametrize("fault", [None, *Fault])
-def test_a_crash_at_each_call_in_turn_changes_nothing_in_the_end(fault: Fault | None) -> None:
-    """The agent dies right at the n-th call that changes something, whose outcome is good, bad or unknown."""
-
-    async def main(at: int) -> PodWorld:
-        world = PodWorld()
-        died = asyncio.Event()
-        seen = 0
-
-        def die(rpc: str, target: str) -> Fault | None:
-            nonlocal seen
-            if rpc in _CHANGING:
-                seen += 1
-                if seen == at:
-                    died.set()
-                    return fault
-            return None
-
-        world.runtime.on_call = die
-        world.start()
-        uid = world.create(new_pod("plain"))
-        reviver = asyncio.get_running_loop().create_task(revive(world, died))
-        await world.wait(lambda: world.is_ready(uid) and (died.is_set() or at > 3))
-        world.delete(uid, grace_seconds=5)
-        await world.wait(lambda: uid not in world.api.pods and world.runtime.is_empty, seconds=400, every=0.1)
-        await reviver
-        await asyncio.sleep(5)
-        return world
-
-    async def revive(world: PodWorld, died: asyncio.Event) -> None:
-        await died.wait()
-        await world.crash()
-        world.start()
-
-    for at in range(1, _count_changing_calls() + 1):
-        world = run_virtually(main(at))
-        assert world.runtime.violations == [], f"call {at}"
-        assert not world.files.pods
-        assert not world.checkpoint.records
+            raise AssertionError(f"{where}: {error}") from error
+        assert death.happened.is_set() or moment is Moment.AFTER, where
+        check(world, where)

@@ -216,7 +216,7 @@ def test_init_containers_run_in_order_before_the_apps() -> None:
         world.runtime.programs |= {"first": Program(seconds=3), "second": Program(seconds=3)}
         world.create(pod)
         await world.wait(lambda: world.runtime.count("StartContainer") == 1)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)  # a step of a start is written once it has lasted a second
         assert states(world, pod) == ("PodInitializing",)
         assert world.api.status(pod.uid).phase == "Pending"
         await world.wait(lambda: world.is_ready(pod.uid))

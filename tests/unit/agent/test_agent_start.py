@@ -105,3 +105,10 @@ async def test_a_supervised_loop_can_be_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_alone_no_kubeconfig_is_read(tmp_path: Path) -> None:
+    settings = build_settings(
+        tmp_path, standalone=True, kubeconfig=tmp_path / "missing", static_pod_path=tmp_path
+    )
+    assert (await refuse(settings)).startswith("no container runtime at")

@@ -139,3 +139,21 @@ async def test_noting_never_waits(api: FakeApi) -> None:
         for number in range(1500):
             recorder.record(POD, EventType.NORMAL, "R", str(number))
         assert recorder.dropped == 500
+
+
+async def test_a_recorder_that_gives_way_writes_later_and_with_pauses(api: FakeApi) -> None:
+    linger_seconds, share = 0.1, 0.1
+    loop = asyncio.get_running_loop()
+    async with api.serve() as url, Client(ClientConfig(server=url), user_agent="test") as client:
+        recorder = EventRecorder(client, component="test", linger_seconds=linger_seconds, share=share)
+        task = asyncio.create_task(recorder.run())
+        try:
+            noted = loop.time()
+            for message in ("a", "b", "c"):
+                recorder.record(POD, EventType.NORMAL, "R", message)
+            await drained(recorder)
+            assert loop.time() - noted >= linger_seconds
+            assert [message for message, _ in written(api)] == ["a", "b", "c"]
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -36,6 +36,15 @@ def test_every_path_is_the_node_s_own() -> None:
     assert cri["containerd"]["runtimes"]["runc"]["options"]["Root"] == "/r/containerd/runc"
 
 
+def test_another_runc_is_named_and_the_system_s_is_not() -> None:
+    def options(settings: ContainerdSettings) -> object:
+        config = tomllib.loads(render_containerd_config(settings))
+        return config["plugins"][CRI]["containerd"]["runtimes"]["runc"]["options"].get("BinaryName")
+
+    assert options(SETTINGS) is None
+    assert options(replace(SETTINGS, runc=Path("/d/runc"))) == "/d/runc"
+
+
 def test_nothing_is_pulled_for_a_sandbox() -> None:
     config = tomllib.loads(render_containerd_config(SETTINGS))
 

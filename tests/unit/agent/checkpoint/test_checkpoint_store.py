@@ -83,10 +83,12 @@ async def test_records_are_written_while_it_runs(tmp_path: Path) -> None:
     task = asyncio.create_task(store.run())
     store.save(RECORD)
     async with asyncio.timeout(5):
-        while not FileCheckpoint(tmp_path).read_all():  # noqa: ASYNC110 - the disk tells nobody
+        directory = tmp_path / "checkpoint" / "pods"
+        while not any(directory.glob("*.json")):  # noqa: ASYNC110 - the disk tells nobody
             await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    assert FileCheckpoint(tmp_path).read_all() == (RECORD,)
 
 
 async def test_a_uid_that_is_no_file_name_is_kept_all_the_same(tmp_path: Path) -> None:
@@ -109,3 +111,34 @@ async def test_an_end_in_the_middle_of_a_write_leaves_whole_records(tmp_path: Pa
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(None, lambda: None)
         assert FileCheckpoint(tmp_path).read_all() == (newest,)
+
+
+FIRST_RELEASE = b"""{"version": 1, "start_time": 5.0, "rejection": ["OutOfcpu", "no"],
+ "pod": {"metadata": {"name": "web", "uid": "u1"}, "spec": {"containers": [{"name": "main"}]}}}"""
+
+
+def test_a_record_of_an_older_agent_is_read() -> None:
+    record = decode_record(FIRST_RELEASE)
+    assert (record.pod.metadata.name, record.start_time, record.rejection) == ("web", 5.0, ("OutOfcpu", "no"))
+    assert (record.terminating_since, record.gone) == (None, False)
+
+
+def test_fields_of_a_newer_agent_are_ignored() -> None:
+    newer = FIRST_RELEASE.replace(b'"version": 1', b'"version": 1, "invented_later": {"a": [1]}')
+    assert decode_record(newer) == decode_record(FIRST_RELEASE)
+
+
+async def test_what_cannot_be_written_at_the_end_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FileCheckpoint(tmp_path)
+    store.read_all()
+    (tmp_path / "checkpoint" / "pods").rmdir()
+    (tmp_path / "checkpoint" / "pods").write_text("a file in its place")
+    store.save(RECORD)
+    task = asyncio.create_task(store.run())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert "a state file can't be written" in {record.message for record in caplog.records}

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import pytest
 
-from agent.node.address import NoNodeAddress, choose_node_ip
+from agent.node.address import NoNodeAddress, choose_node_ip, parse_node_ips
 from agent.node.api import KubeNodeApi
 from agent.node.facts import MachineFacts
 from agent.node.lease import LeaseKeeper
@@ -146,6 +146,28 @@ async def test_a_runtime_that_is_away_makes_not_ready(api: FakeApi, client: Clie
     assert _ready(api) == "True"
 
 
+async def test_pods_that_nobody_can_list_make_not_ready_with_the_kubelets_words(
+    api: FakeApi, client: Client
+) -> None:
+    reporter = _reporter(client, _Runtime())
+    stall = "PLEG is not healthy: pleg was last seen active 3m5s ago; threshold is 3m0s"
+    reporter.watch_pods(lambda: stall)
+    await reporter.look()
+    node = api.read("v1/nodes", "node-1")
+    assert node is not None
+    (ready,) = (each for each in node["status"]["conditions"] if each["type"] == "Ready")
+    assert (ready["status"], ready["message"]) == ("False", stall)
+
+
+async def test_images_that_cannot_be_listed_leave_the_node_ready(api: FakeApi, client: Client) -> None:
+    class Hanging(_Runtime):
+        async def list_images(self) -> tuple[RuntimeImage, ...]:
+            raise RuntimeServiceError("ListImages got no answer")
+
+    await _reporter(client, Hanging()).look()
+    assert _ready(api) == "True"
+
+
 def _overwrite(api: FakeApi) -> None:
     """As the node lifecycle controller does for a node that was silent for too long."""
     node = copy.deepcopy(api.read("v1/nodes", "node-1"))
@@ -250,6 +272,12 @@ async def test_the_nodes_address() -> None:
     assert await choose_node_ip("https://127.0.0.1:6443", "192.0.2.1") == "192.0.2.1"
     with pytest.raises(NoNodeAddress, match="not an IP address"):
         await choose_node_ip("https://127.0.0.1:6443", "node-1")
+    assert await choose_node_ip("https://127.0.0.1:6443", "2001:db8::1,192.0.2.1") == "2001:db8::1"
+    assert parse_node_ips("192.0.2.1, 2001:DB8::1") == ("192.0.2.1", "2001:db8::1")
+    assert parse_node_ips("") == ()
+    for wrong in ("192.0.2.1,192.0.2.2", "192.0.2.1,2001:db8::1,2001:db8::2"):
+        with pytest.raises(NoNodeAddress, match="one of IPv4 and one of IPv6"):
+            parse_node_ips(wrong)
     with pytest.raises(NoNodeAddress, match="looked up"):
         await choose_node_ip("https://name.invalid:6443")
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from agent.pods.admission import admit_pod, compute_request
-from kubeapi.core import Node
+from agent.pods.admission import admit_new_pod, admit_pod
+from agent.pods.goal import SOURCE_ANNOTATION
+from agent.resources.requests import compute_pod_request
+from kubeapi.core import Node, Taint
 from kubeapi.pod import (
     Affinity,
     ContainerPort,
@@ -18,6 +20,8 @@ from kubeapi.pod import (
     PodOS,
     PodSecurityContext,
     ResourceRequirements,
+    SecurityContext,
+    SecurityProfile,
     Sysctl,
     Toleration,
 )
@@ -86,7 +90,7 @@ def test_init_containers_and_sidecars_are_counted_as_they_run() -> None:
         "init_containers": (sized("a", "1"), sized("side", "500m", "Always"), sized("b", "3")),
         "containers": (sized("web", "2"),),
     }
-    assert compute_request(builders.pod(spec=spec), "cpu") == 3500
+    assert compute_pod_request(builders.pod(spec=spec), "cpu") == 3500
 
 
 @pytest.mark.parametrize(
@@ -163,3 +167,85 @@ def test_a_pod_never_gets_the_hosts_users_when_it_asked_for_its_own(
     host_users: bool | None, reason: str
 ) -> None:
     assert refusal({"host_users": host_users}) == reason
+
+
+# --- as the kubelet words and orders it ---------------------------------------------------------------------
+
+
+def test_the_os_label_of_the_selector_must_be_this_ones() -> None:
+    labelled = builders.node(metadata={"labels": {"kubernetes.io/os": "linux"}})
+    assert refusal({"node_selector": {"kubernetes.io/os": "linux"}}, labelled) == ""
+    selector = {"kubernetes.io/os": "windows"}
+    assert refusal({"node_selector": selector}) == "PodOSSelectorNodeLabelDoesNotMatch"
+
+
+def test_a_pod_for_another_node_is_refused() -> None:
+    assert refusal({"node_name": "node-2"}) == "NodeName"
+
+
+def test_untolerated_taints_are_worded_as_upstream() -> None:
+    node = builders.node(spec={"taints": (Taint(key="gone", effect="NoExecute"),)})
+    found = admit_pod(builders.pod(), node, (), 110)
+    assert found is not None
+    expected = "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
+    assert found.message == expected
+
+
+def test_static_pods_are_not_asked_for_tolerations() -> None:
+    node = builders.node(spec={"taints": (Taint(key="gone", effect="NoExecute"),)})
+    static = builders.pod(metadata={"annotations": {SOURCE_ANNOTATION: "file"}})
+    assert admit_pod(static, node, (), 110) is None
+
+
+def test_resources_that_only_others_know_are_not_asked_for() -> None:
+    assert refusal(needing(**{"example.com/gpu": "1"})) == ""
+
+
+@pytest.mark.parametrize("resource", ["hugepages-2Mi", "attachable-volumes-x.kubernetes.io/limit"])
+def test_resources_of_kubernetes_itself_must_be_there(resource: str) -> None:
+    assert refusal(needing(**{resource: "1"})) == f"OutOf{resource}"
+
+
+def test_extended_resources_of_the_node_are_counted() -> None:
+    node = builders.node(status={"allocatable": {"cpu": "4", "memory": "8Gi", "example.com/gpu": "1"}})
+    assert refusal(needing(**{"example.com/gpu": "1"}), node) == ""
+    assert refusal(needing(**{"example.com/gpu": "2"}), node) == "OutOfexample.com/gpu"
+
+
+def test_the_pods_own_resources_and_its_overhead_count() -> None:
+    own = ResourceRequirements(requests={"cpu": "5"})
+    assert refusal({"resources": own}) == "OutOfcpu"
+    assert refusal({**needing(cpu="3"), "overhead": {"cpu": "2"}}) == "OutOfcpu"
+    assert refusal({**needing(cpu="3"), "overhead": {"cpu": "1"}}) == ""
+
+
+def test_resources_come_before_affinity_and_that_before_ports_and_taints() -> None:
+    spec = {**needing(cpu="99"), "node_selector": {"disk": "ssd"}}
+    assert refusal(spec) == "OutOfcpu"
+    tainted = builders.node(spec={"taints": (Taint(key="gone", effect="NoExecute"),)})
+    assert refusal({"node_selector": {"disk": "ssd"}}, tainted) == "NodeAffinity"
+
+
+def test_a_plain_init_container_keeps_no_host_port() -> None:
+    port = (ContainerPort(container_port=80, host_port=80),)
+    init = builders.container("init", ports=port)
+    sidecar = builders.container("proxy", ports=port, restart_policy="Always")
+    other = builders.pod("other", spec={"containers": (builders.container(ports=port),)})
+    for containers, expected in (((init,), None), ((sidecar,), "NodePorts")):
+        found = admit_pod(builders.pod(spec={"init_containers": containers}), builders.node(), (other,), 110)
+        assert (found.reason if found else None) == expected
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("RuntimeDefault", "AppArmor"), ("Unconfined", "")])
+def test_a_profile_needs_a_kernel_that_enforces_it(kind: str, reason: str) -> None:
+    context = SecurityContext(app_armor_profile=SecurityProfile(type=kind))
+    pod = builders.pod(spec={"containers": (builders.container(security_context=context),)})
+    found = admit_new_pod(pod, builders.node(), (), 110, app_armor=False).refusal
+    assert (found.reason if found else "") == reason
+    assert admit_new_pod(pod, builders.node(), (), 110).refusal is None
+
+
+def test_a_policy_for_groups_that_the_node_doesnt_have_is_refused() -> None:
+    assert refusal({"security_context": PodSecurityContext(supplemental_groups_policy="Merge")}) == ""
+    strict = PodSecurityContext(supplemental_groups_policy="Strict")
+    assert refusal({"security_context": strict}) == "SupplementalGroupsPolicyNotSupported"

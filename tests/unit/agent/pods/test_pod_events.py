@@ -8,12 +8,15 @@ from agent.pods.actions import CreateContainer, EnsureImage, RemoveVolumes, RunP
 from agent.pods.outcomes import ImageEnsured
 from agent.pods.pod_events import (
     PodEvent,
+    build_field_path,
     describe_crash_loops,
     describe_failure,
     describe_probe_failure,
+    describe_pulling,
     describe_success,
+    format_duration,
 )
-from agent.pods.ports import LocalImage, ProbeFailure, ProbeKind, SandboxID
+from agent.pods.ports import LocalImage, ProbeFailure, ProbeKind, PullFacts, SandboxID
 from agent.pods.progress import Failure
 from kubeapi.pod import ContainerState, ContainerStateWaiting, ContainerStatus, PodStatus
 from tests import builders
@@ -40,6 +43,47 @@ def test_an_image_at_hand_is_told(pulled: bool, message: str) -> None:
     assert describe_success(POD, ENSURE, ImageEnsured(image)) == PodEvent("Pulled", message, "web")
 
 
+def test_a_pull_is_told_when_it_begins_and_what_it_took() -> None:
+    pull = PullFacts(seconds=1.2345, waiting_seconds=62.5, size_bytes=4711)
+
+    told = [
+        describe_pulling(builders.container("web")),
+        describe_success(POD, ENSURE, ImageEnsured(LocalImage("sha256:1", 0, "", True, pull))),
+    ]
+
+    message = (
+        'Successfully pulled image "berth.local/web:1" in 1.234s (1m2.5s including waiting). '
+        "Image size: 4711 bytes."
+    )
+    assert told == [
+        PodEvent("Pulling", 'Pulling image "berth.local/web:1"', "web"),
+        PodEvent("Pulled", message, "web"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (0.0437, "43ms"), (1, "1s"), (59.9, "59.9s"), (60, "1m0s"), (3725.04, "1h2m5.04s")],
+)
+def test_durations_are_written_as_go_writes_them(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_an_event_says_in_which_list_its_container_is() -> None:
+    spec = {
+        "init_containers": (builders.container("first"),),
+        "ephemeral_containers": (builders.container("debugger"),),
+    }
+    pod = builders.pod(spec=spec)
+
+    assert [build_field_path(pod, name) for name in ("", "first", "web", "debugger")] == [
+        "",
+        "spec.initContainers{first}",
+        "spec.containers{web}",
+        "spec.ephemeralContainers{debugger}",
+    ]
+
+
 def test_what_nobody_asks_about_makes_no_event() -> None:
     assert describe_success(POD, RemoveVolumes(), None) is None
 
@@ -54,7 +98,7 @@ def test_a_failed_pull_names_the_image() -> None:
 def test_a_pull_that_waits_is_a_back_off() -> None:
     told = describe_failure(POD, ENSURE, failure("ImagePullBackOff", 'Back-off pulling image "x"'))
 
-    assert told == PodEvent("BackOff", 'Back-off pulling image "x"', "web", warning=True)
+    assert told == PodEvent("BackOff", 'Back-off pulling image "x"', "web")
 
 
 def test_a_container_that_cannot_be_made_is_a_failure() -> None:

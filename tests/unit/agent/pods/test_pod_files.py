@@ -35,12 +35,9 @@ def files(tmp_path: Path) -> LocalPodFiles:
 
 
 async def test_a_container_finds_its_files(files: LocalPodFiles, tmp_path: Path) -> None:
-    volume = tmp_path / "volume"
-    volume.mkdir()
-    made = await files.prepare_container(POD, "web", 2, ("10.1.0.1",), ((volume, "sub/dir"),))
+    made = await files.prepare_container(POD, "web", 2, ("10.1.0.1",), ())
     assert "10.1.0.1\tweb-1" in made.hosts.read_text()
     assert made.termination.stat().st_mode & 0o777 == 0o666
-    assert made.sub_paths == (volume / "sub" / "dir",)
     assert (tmp_path / "logs" / "default_web-1_uid-web-1" / "web").is_dir()
 
 
@@ -63,14 +60,15 @@ async def test_removal_leaves_nothing_and_may_be_repeated(files: LocalPodFiles, 
     assert list((tmp_path / "logs").iterdir()) == []
 
 
-async def test_a_volume_that_is_left_is_never_deleted_into(files: LocalPodFiles, tmp_path: Path) -> None:
+async def test_links_in_the_pods_directory_are_not_followed(files: LocalPodFiles, tmp_path: Path) -> None:
     await files.prepare_container(POD, "web", 0, ("10.1.0.1",), ())
-    precious = tmp_path / "root" / "pods" / POD.uid / "volumes" / "data"
-    precious.parent.mkdir()
-    precious.write_text("precious")
-    with pytest.raises(OSError, match="not empty"):
-        await files.remove_pod(POD)
-    assert precious.read_text() == "precious"
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("x")
+    (tmp_path / "root" / "pods" / POD.uid / "link").symlink_to(precious)
+    await files.remove_pod(POD)
+    assert not (tmp_path / "root" / "pods" / POD.uid).exists()
+    assert (precious / "file").read_text() == "x"
 
 
 async def test_a_log_is_removed_once(files: LocalPodFiles, tmp_path: Path) -> None:

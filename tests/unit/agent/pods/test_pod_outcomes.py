@@ -168,7 +168,10 @@ def test_a_rejection_and_a_deadline_fail_the_pod() -> None:
     found = compute_goal(rejected, NOW).termination
     assert found is not None
     assert (found.ending, found.reason, found.message) == (Ending.FAILED, "OutOfcpu", "no")
-    slow = msgspec.structs.replace(RECORD, pod=builders.pod(spec={"active_deadline_seconds": 100}))
+    unknown = {"start_time": None}
+    slow = msgspec.structs.replace(
+        RECORD, pod=builders.pod(spec={"active_deadline_seconds": 100}, status=unknown)
+    )
     assert compute_goal(slow, NOW - 1).termination is None
     found = compute_goal(slow, NOW).termination
     assert found is not None

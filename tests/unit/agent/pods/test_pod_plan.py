@@ -175,7 +175,7 @@ def test_a_reserved_sandbox_name_is_skipped() -> None:
 def test_a_container_in_an_older_sandbox_is_stopped_before_its_successor_is_made() -> None:
     both = (sandbox(S1, attempt=1, created_at=950.0), sandbox())
     actions = plan(observed=facts(running(WEB), sandboxes=both)).actions
-    assert actions[0] == StopContainer("web", ContainerID("web-0"), NOW, "its sandbox was replaced")
+    assert actions[0] == StopContainer("web", ContainerID("web-0"), NOW + 2, "its sandbox was replaced")
     assert not any(isinstance(action, CreateContainer) for action in actions)
 
 
@@ -233,6 +233,14 @@ def test_a_container_that_is_not_live_is_stopped_with_the_probes_own_grace() -> 
     why = "Container web failed liveness probe, will be restarted"
     stop = StopContainer("web", ContainerID("web-0"), NOW + 4, why)
     assert plan(with_spec(containers=(probed,)), progress=replace(READY, verdicts=dead)).actions == (stop,)
+
+
+def test_a_container_that_does_not_come_back_is_stopped_without_that_promise() -> None:
+    probe = Probe(exec=ExecAction(command=("x",)))
+    dead = {ContainerID("web-0"): ProbeVerdict(started=False, ready=False, live=False)}
+    final = builders.container("web", startup_probe=probe, restart_policy="Never")
+    (stop,) = plan(with_spec(containers=(final,)), progress=replace(READY, verdicts=dead)).actions
+    assert stop == StopContainer("web", ContainerID("web-0"), NOW + 30, "Container web failed startup probe")
 
 
 def test_only_the_newest_two_attempts_are_kept() -> None:
@@ -356,7 +364,8 @@ def test_sidecars_stop_after_the_apps_in_reverse_order() -> None:
 
 def test_nothing_is_taken_down_while_a_call_may_still_make_something() -> None:
     making = replace(READY, in_flight={"sandbox": InFlight("RunPodSandbox", NOW)})
-    assert plan(observed=ObservedPod(), progress=making, termination=DELETED) == PodPlan()
+    expected = PodPlan(next_look=NOW + 10)  # by then the call is given up
+    assert plan(observed=ObservedPod(), progress=making, termination=DELETED) == expected
 
 
 def test_a_pull_is_given_up_when_the_pod_ends() -> None:
@@ -385,5 +394,6 @@ def test_a_failure_waits_for_its_retry_and_holds_up_nothing_else() -> None:
     failure = Failure("ErrImagePull", "no", NOW, retry_at=NOW + 3)
     failed = Progress(volumes={}, failures={"EnsureImage:container/web": failure})
     held = plan(pod, facts(), failed)
-    assert held == PodPlan((EnsureImage("other", 0),), next_look=NOW + 3)
+    waited_out = frozenset({"EnsureImage:container/web"})
+    assert held == PodPlan((EnsureImage("other", 0),), next_look=NOW + 3, held=waited_out)
     assert EnsureImage("web", 0) in plan(pod, facts(), failed, now=NOW + 3).actions

@@ -12,17 +12,20 @@ from agent.pods.goal import Ending, PodGoal, Termination
 from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox
 from agent.pods.ports import ContainerID, ProbeVerdict, SandboxID
 from agent.pods.progress import Failure, Progress
-from agent.pods.status import NodeFacts, compute_pod_status
+from agent.pods.status import NodeFacts, compute_pod_status, order_pod_ips
 from agent.runtime.values import ContainerState
 from kubeapi.meta import Condition
 from kubeapi.pod import (
     Container,
     ContainerStatus,
     ExecAction,
+    Lifecycle,
+    LifecycleHandler,
     Pod,
     PodReadinessGate,
     PodStatus,
     Probe,
+    SleepAction,
 )
 from tests import builders
 
@@ -262,6 +265,141 @@ def test_a_transition_time_changes_only_with_the_status() -> None:
     assert times["Ready"] == builders.at(-500)
     assert times["ContainersReady"] == builders.at(0)
     assert times["DisruptionTarget"] == builders.at(-9)
+
+
+def test_conditions_tell_the_generation_that_they_are_about() -> None:
+    pod = msgspec.structs.replace(new_pod(), metadata=builders.pod(metadata={"generation": 7}).metadata)
+    other = Condition(type="example.com/ready", status="True")
+    status = compute(running(), pod=pod, previous=PodStatus(conditions=(other,)))
+    assert status.observed_generation == 7
+    assert {c.type: c.observed_generation for c in status.conditions} == {
+        "PodReadyToStartContainers": 7,
+        "Initialized": 7,
+        "Ready": 7,
+        "ContainersReady": 7,
+        "PodScheduled": 7,
+        "example.com/ready": None,
+    }
+
+
+def test_a_pod_that_the_node_ends_for_its_own_reasons_is_a_disruption_target() -> None:
+    termination = Termination(Ending.FAILED, NOW, 30, "Terminated", "The node is shutting down", True)
+    status = compute(exited(code=143), termination=termination)
+    expected = ("True", "TerminationByKubelet", "The node is shutting down")
+    assert condition(status, "DisruptionTarget") == expected
+    again = compute(exited(code=143), termination=termination, previous=status)
+    assert [c.type for c in again.conditions].count("DisruptionTarget") == 1
+    deleted = compute(exited(), termination=Termination(Ending.DELETED, NOW, 30))
+    assert "DisruptionTarget" not in {c.type for c in deleted.conditions}
+
+
+def test_a_final_phase_waits_for_the_last_container() -> None:
+    late = Termination(Ending.FAILED, NOW, 30, "DeadlineExceeded", "too long")
+    before = compute(running())
+    stopping = compute(running(), termination=late, previous=before)
+    assert (stopping.phase, stopping.reason, stopping.message) == ("Running", "", "")
+    assert condition(stopping, "Ready")[:2] == ("False", "PodFailed")
+    ended = compute(exited(code=143), termination=late, previous=stopping)
+    assert (ended.phase, ended.reason, ended.message) == ("Failed", "DeadlineExceeded", "too long")
+
+
+def test_a_container_that_restarts_by_its_own_rules_keeps_the_pod_running() -> None:
+    stubborn = builders.container("web", restart_policy="Always")
+    pod = new_pod(restart_policy="Never", containers=(stubborn, builders.container("other")))
+    status = compute(exited(backoff_seconds=80), exited("other", 0), pod=pod)
+    assert status.phase == "Running"
+    assert waiting(first(status))[0] == "CrashLoopBackOff"
+    done = new_pod(containers=(builders.container("web", restart_policy="Never"),))
+    assert compute(exited(code=0), pod=done).phase == "Succeeded"
+    assert compute(exited(code=1), pod=done).phase == "Failed"
+
+
+def test_an_init_containers_own_policy_decides_whether_the_pod_has_failed() -> None:
+    final = builders.container("first", restart_policy="Never")
+    assert compute(exited("first", 1), pod=new_pod(init_containers=(final,))).phase == "Failed"
+    patient = builders.container("first", restart_policy="OnFailure")
+    pod = new_pod(init_containers=(patient,), restart_policy="Never")
+    assert compute(exited("first", 1), pod=pod).phase == "Pending"
+
+
+def test_init_containers_of_a_new_sandbox_make_the_pod_pending_again() -> None:
+    pod = new_pod(init_containers=(builders.container("first"),))
+    assert compute(exited(code=137), running("first"), pod=pod).phase == "Pending"
+    assert compute(exited(code=137), exited("first", 0), pod=pod).phase == "Running"
+
+
+def test_a_container_counts_as_running_once_its_post_start_hook_is_done() -> None:
+    hook = LifecycleHandler(sleep=SleepAction(seconds=1))
+    pod = new_pod(containers=(builders.container("web", lifecycle=Lifecycle(post_start=hook)),))
+    hooking = compute(running(), pod=pod)
+    assert waiting(first(hooking)) == ("ContainerCreating", "")
+    assert hooking.phase == "Pending"
+    done = compute(running(), pod=pod, progress=Progress(post_started=frozenset({ContainerID("web-id")})))
+    assert (first(done).ready, first(done).started, done.phase) == (True, True, "Running")
+
+
+def test_a_container_that_got_lost_is_told_as_such() -> None:
+    before = compute(running(restart_count=2))
+    lost = compute(previous=before)
+    assert waiting(first(lost))[0] == "ContainerCreating"
+    last = first(lost).last_state.terminated
+    assert last is not None
+    assert (last.exit_code, last.reason) == (137, "ContainerStatusUnknown")
+    assert (first(lost).restart_count, lost.phase) == (3, "Running")
+    assert first(compute(previous=lost)) == first(lost)
+    ending = compute(previous=before, termination=Termination(Ending.DELETED, NOW, 30))
+    assert first(ending).state.terminated is not None
+    ended = compute(exited(), pod=new_pod(restart_policy="Never"))
+    assert first(compute(previous=ended)) == first(ended)
+
+
+def test_last_words_share_twelve_kibibytes() -> None:
+    three = tuple(builders.container(name) for name in ("web", "b", "c"))
+    pod = new_pod(containers=three, restart_policy="Never")
+    ended = first(compute(exited(message="x" * 5000), pod=pod)).state.terminated
+    assert ended is not None
+    assert len(ended.message) == 4096
+
+
+def test_what_is_empty_is_not_written_and_what_the_api_demands_is() -> None:
+    status = msgspec.to_builtins(first(compute(exited(code=0), pod=new_pod(restart_policy="Never"))))
+    assert status["state"]["terminated"] == {
+        "exitCode": 0,
+        "reason": "Completed",
+        "startedAt": builders.at(-59),
+        "finishedAt": builders.at(-5),
+        "containerID": "containerd://web-id",
+    }
+    made = msgspec.to_builtins(first(compute()))
+    assert {key: made[key] for key in ("lastState", "ready", "restartCount", "imageID", "started")} == {
+        "lastState": {},
+        "ready": False,
+        "restartCount": 0,
+        "imageID": "",
+        "started": False,
+    }
+    assert "containerID" not in made
+
+
+@pytest.mark.parametrize(
+    ("host_ips", "expected"),
+    [
+        (("192.168.0.1", "fd00::1"), ("10.1.0.1", "fd01::1")),
+        (("fd00::1", "192.168.0.1"), ("fd01::1", "10.1.0.1")),
+        ((), ("fd01::1", "10.1.0.1")),
+    ],
+)
+def test_the_nodes_primary_family_comes_first(host_ips: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    ips = ("fd01::1", "10.1.0.1", "10.1.0.2")
+    assert order_pod_ips(ips, host_ips) == expected
+    goal, node = PodGoal(new_pod(), None, start_time=NOW), NodeFacts(host_ips)
+    observed = ObservedPod((replace(SANDBOX, ips=ips),), (running(),))
+    status = compute_pod_status(goal, observed, Progress(), PodStatus(), node, NOW)
+    assert tuple(ip.ip for ip in status.pod_ips) == expected
+    assert (status.pod_ip, tuple(ip.ip for ip in status.host_ips)) == (expected[0], host_ips)
+    host = PodGoal(new_pod(host_network=True), None, start_time=NOW)
+    shown = compute_pod_status(host, observed, Progress(), PodStatus(), node, NOW)
+    assert tuple(ip.ip for ip in shown.pod_ips) == host_ips
 
 
 def test_addresses_stay_while_a_pod_ends() -> None:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from agent.pods.manifests import Manifest, ManifestObjects, merge_manifests, parse_manifest
 from agent.pods.mirror import CreateMirror, DeleteMirror, MirrorKeeper, plan_mirrors
 from agent.pods.sources import ApiSource, StaticSource
-from agent.pods.static_pods import ManifestError, StaticPod, build_mirror_document, parse_manifest
+from agent.pods.static_pods import (
+    ALONE,
+    BESIDE_AN_API_SERVER,
+    ManifestError,
+    ManifestRules,
+    StaticPod,
+    build_mirror_document,
+)
+from kubeapi.core import ConfigMap, Secret, Service
 from kubeapi.meta import ObjectKey
 from kubeapi.object_store import Change
 from kubeapi.pod import Pod, PodUID
@@ -36,8 +47,13 @@ spec:
 
 
 def parse(text: str = MANIFEST, node: str = "node-1") -> StaticPod:
-    (static,) = parse_manifest("/m/web.yaml", text, node, SEEN)
+    (static,) = read(text, node).objects
+    assert isinstance(static, StaticPod)
     return static
+
+
+def read(text: str, node: str = "node-1", rules: ManifestRules = BESIDE_AN_API_SERVER) -> Manifest:
+    return parse_manifest("/m/web.yaml", text, node, SEEN, rules)
 
 
 # --- manifests ----------------------------------------------------------------------------------------------
@@ -82,14 +98,19 @@ def test_json_is_read_too() -> None:
     [
         ("a: [", "/m/web.yaml is neither YAML nor JSON"),
         ("- 1", "/m/web.yaml holds no Kubernetes object"),
-        (
-            "apiVersion: apps/v1\nkind: Deployment",
-            "holds a apps/v1 Deployment, but only v1 Pods can be static",
-        ),
+        ("apiVersion: v1\nkind: Pod\nmetadata: x", "has a metadata that is no mapping"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: [x]", "has a spec that is no mapping"),
+        (MANIFEST.replace("name: web", "name: web\n  namespace: ../etc", 1), "names its namespace '../etc'"),
+        (MANIFEST + "  volumes: [{name: ../../etc}]\n", "has volumes without a name of their own"),
+        (MANIFEST + "  volumes: {a: b}\n", "has volumes that are no list"),
+        (MANIFEST + "  priority: !!int high\n", "has a value that its tag doesn't fit"),
+        ("[" * 5000, "/m/web.yaml is"),
+        ("", "/m/web.yaml is empty; remove the file to end its pods"),
+        ("# nothing\n---\n", "/m/web.yaml is empty"),
         (MANIFEST.replace("name: web", "name: Web_1", 1), "'Web_1', which is no DNS subdomain"),
         (
             MANIFEST.replace("image: berth.local/web:1", "image: 5"),
-            "is no valid Pod: Expected `str`, got `int`",
+            "holds no valid Pod: Expected `str`, got `int`",
         ),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {}", "has no containers"),
         (MANIFEST.replace("    image: berth.local/web:1\n", ""), "has a container without an image"),
@@ -101,6 +122,140 @@ def test_a_malformed_manifest_gets_one_sentence(text: str, message: str) -> None
         parse(text)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_objects_of_other_kinds_are_named_and_left_out() -> None:
+    manifest = read(MANIFEST + "---\napiVersion: apps/v1\nkind: Deployment\n---\n" + CONFIG_MAP)
+    assert [type(found) for found in manifest.objects] == [StaticPod]
+    assert manifest.complaints == (
+        "/m/web.yaml holds a apps/v1 Deployment, but only v1 Pods can be static; take it out",
+        "/m/web.yaml holds a v1 ConfigMap, but only v1 Pods can be static; take it out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [
+        ("volumes: [{name: v, configMap: {name: x}}]", "configmaps"),
+        ("volumes: [{name: v, secret: {secretName: x}}]", "secrets"),
+        ("volumes: [{name: v, projected: {sources: [{secret: {name: x}}]}}]", "secrets"),
+        ("volumes: [{name: v, projected: {sources: [{configMap: {name: x}}]}}]", "configmaps"),
+        ("volumes: [{name: v, persistentVolumeClaim: {claimName: x}}]", "persistentvolumeclaims"),
+        (
+            "volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]",
+            "serviceaccounts",
+        ),
+        ("serviceAccountName: robot", "serviceaccounts"),
+        ("imagePullSecrets: [{name: x}]", "secrets"),
+        ("initContainers: [{name: i, image: x, envFrom: [{configMapRef: {name: x}}]}]", "configmaps"),
+        ("initContainers: [{name: i, image: x, envFrom: [{secretRef: {name: x}}]}]", "secrets"),
+        (
+            "initContainers: [{name: i, image: x, env: [{name: A, valueFrom: {secretKeyRef: {name: x}}}]}]",
+            "secrets",
+        ),
+        (
+            "initContainers: [{name: i, image: x, env: [{name: A, valueFrom: {configMapKeyRef: {key: y}}}]}]",
+            "configmaps",
+        ),
+    ],
+)
+def test_a_static_pod_may_not_refer_to_objects_of_the_api(spec: str, kind: str) -> None:
+    with pytest.raises(ManifestError) as raised:
+        parse(f"{MANIFEST}  {spec}\n")
+    assert f"refers to {kind}, which static pods may not reference" in str(raised.value)
+
+
+def test_alone_a_pod_may_refer_to_what_the_directory_can_hold() -> None:
+    spec = "  volumes: [{name: a, configMap: {name: x}}, {name: b, secret: {secretName: y}}]\n"
+    assert read(MANIFEST + spec, rules=ALONE).objects
+    with pytest.raises(ManifestError, match="persistentvolumeclaims"):
+        read(f"{MANIFEST}  volumes: [{{name: v, persistentVolumeClaim: {{claimName: x}}}}]\n", rules=ALONE)
+
+
+def test_defaults_are_those_of_the_api_server() -> None:
+    text = MANIFEST.replace(
+        "    env:",
+        "    ports: [{containerPort: 80}]\n    resources: {limits: {cpu: 1, memory: 1Gi}}\n    env:",
+    )
+    pod = parse(
+        text + "  hostNetwork: true\n  volumes: [{name: v}]\n  priorityClassName: system-node-critical\n"
+    ).pod
+    (container,) = pod.spec.containers
+    assert container.resources.requests == container.resources.limits
+    assert container.ports[0].host_port == 80
+    assert pod.spec.volumes[0].empty_dir is not None
+    assert pod.spec.priority == 2_000_001_000
+
+
+def test_a_null_is_a_field_left_out() -> None:
+    pod = parse(
+        MANIFEST.replace("labels: {app: web", "creationTimestamp: null\n  labels: {none: null, app: web")
+    )
+    assert pod.pod.metadata.labels == {"app": "web", "version": "1.0"}
+
+
+# --- other objects, for a node without an API server --------------------------------------------------------
+
+CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {color: red}\n"
+
+
+def test_config_maps_secrets_and_services_are_read() -> None:
+    text = f"""{CONFIG_MAP}---
+apiVersion: v1
+kind: Secret
+metadata: {{name: token, namespace: other, uid: "no"}}
+data: {{a: eA==}}
+stringData: {{b: plain}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}
+"""
+    settings, token, web = read(text, rules=ALONE).objects
+    assert isinstance(settings, ConfigMap)
+    assert (str(settings.key), settings.data) == ("default/settings", {"color": "red"})
+    assert isinstance(token, Secret)
+    assert (str(token.key), token.data, token.metadata.uid) == ("other/token", {"a": b"x", "b": b"plain"}, "")
+    assert isinstance(web, Service)
+    assert web.spec.ports[0].protocol == "TCP"
+
+
+def test_lists_are_taken_apart() -> None:
+    one = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}}
+    bare = {"metadata": {"name": "two"}, "data": {}}
+    for kind, items in (("List", [one]), ("ConfigMapList", [one, bare])):
+        text = msgspec.json.encode({"apiVersion": "v1", "kind": kind, "items": items}).decode()
+        names = [found.metadata.name for found in read(text, rules=ALONE).objects]  # type: ignore[union-attr]
+        assert names == ["one", "two"][: len(items)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("apiVersion: v1\nkind: ConfigMap\n", "names its ConfigMap None, which is no DNS subdomain"),
+        (CONFIG_MAP.replace("settings", "Bad_Name"), "names its ConfigMap 'Bad_Name'"),
+        (CONFIG_MAP.replace("red", "7"), "holds no valid ConfigMap: Expected `str`, got `int`"),
+        (
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {key: 'hunter2!'}\n",
+            "holds no valid Secret: Invalid base64",
+        ),
+    ],
+)
+def test_a_malformed_object_gets_one_sentence_without_secrets(text: str, message: str) -> None:
+    with pytest.raises(ManifestError) as raised:
+        read(text, rules=ALONE)
+    assert message in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_of_two_objects_of_one_name_the_first_file_counts() -> None:
+    first, second = read(MANIFEST), read(MANIFEST.replace("web:1", "web:2"))
+    objects, complaints = merge_manifests({"/m/b.yaml": second, "/m/a.yaml": first})
+    assert [pod.pod.spec.containers[0].image for pod in objects.pods.values()] == ["berth.local/web:1"]
+    assert complaints == (
+        "/m/b.yaml has the Pod default/web-node-1, which /m/a.yaml has already and which counts; rename one",
+    )
 
 
 # --- the directory ------------------------------------------------------------------------------------------
@@ -118,55 +273,142 @@ class Sink:
     def remove_pod(self, uid: PodUID) -> None:
         self.told.append(f"-{self.pods.pop(uid).metadata.name}")
 
+    def keep_only(self, uids: Collection[PodUID], *, static: bool) -> None:
+        names = sorted(self.pods[uid].metadata.name for uid in uids)
+        self.told.append(f"only {' '.join(names)}" if static else "no others")
 
-def watch(directory: Path) -> tuple[StaticSource, Sink, list[Mapping[PodUID, StaticPod]]]:
+    def adopt_orphans(self) -> None:
+        raise AssertionError("not the static source's to say")
+
+
+def watch(
+    directory: Path, rules: ManifestRules = BESIDE_AN_API_SERVER
+) -> tuple[StaticSource, Sink, list[ManifestObjects]]:
     sink = Sink()
-    seen: list[Mapping[PodUID, StaticPod]] = []
-    return StaticSource(directory, "node-1", sink, seen.append, lambda: 0.0), sink, seen
+    seen: list[ManifestObjects] = []
+    return StaticSource(directory, "node-1", rules, sink, seen.append), sink, seen
+
+
+_age = itertools.count(1)
+
+
+def write(path: Path, text: str) -> None:
+    """As if it had been written a while ago, each time at another moment."""
+    path.write_text(text)
+    settled = 1_700_000_000 + next(_age)
+    os.utime(path, (settled, settled))
 
 
 async def test_files_come_change_and_go(tmp_path: Path) -> None:
     source, sink, seen = watch(tmp_path)
     assert await source.scan()
-    (tmp_path / "web.yaml").write_text(MANIFEST)
-    (tmp_path / ".hidden.yaml").write_text(MANIFEST.replace("name: web", "name: hidden", 1))
-    (tmp_path / "notes.txt").write_text("no manifest")
+    write(tmp_path / "web.yaml", MANIFEST)
+    write(tmp_path / ".hidden.yaml", MANIFEST.replace("name: web", "name: hidden", 1))
+    write(tmp_path / "notes.txt", "no manifest")
+    (tmp_path / "directory.yaml").mkdir()
     await source.scan()
     assert sink.told == ["+web-node-1"]
-    (tmp_path / "web.yaml").write_text(MANIFEST.replace("web:1", "web:22"))
+    write(tmp_path / "web.yaml", MANIFEST.replace("web:1", "web:2"))
     await source.scan()
     assert sink.told == ["+web-node-1", "-web-node-1", "+web-node-1"]
     (tmp_path / "web.yaml").unlink()
     await source.scan()
     await source.scan()
     assert sink.told[3:] == ["-web-node-1"]
-    assert [len(pods) for pods in seen] == [1, 1, 0]
+    assert [len(objects.pods) for objects in seen] == [0, 1, 1, 0]
 
 
 async def test_a_broken_file_keeps_its_pod_and_the_others_go_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, sink, _ = watch(tmp_path)
-    (tmp_path / "web.yaml").write_text(MANIFEST)
+    write(tmp_path / "web.yaml", MANIFEST)
     await source.scan()
-    (tmp_path / "web.yaml").write_text("a: [")
-    (tmp_path / "other.yaml").write_text(MANIFEST.replace("name: web", "name: other", 1))
+    write(tmp_path / "web.yaml", "a: [")
+    write(tmp_path / "other.yaml", MANIFEST.replace("name: web", "name: other", 1))
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
+    os.utime(tmp_path / "binary.yaml", (1, 1))
     with caplog.at_level(logging.WARNING):
         await source.scan()
         await source.scan()
     assert sink.told == ["+web-node-1", "+other-node-1"]
-    assert len(caplog.records) == 1
+    assert len(caplog.records) == 2
 
 
-async def test_a_directory_that_is_away_removes_nothing(tmp_path: Path) -> None:
+async def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    source, sink, _ = watch(tmp_path)
+    write(tmp_path / "web.yaml", MANIFEST)
+    await source.scan()
+    (tmp_path / "web.yaml").write_text("")
+    assert not await source.scan()
+    assert sink.told == ["+web-node-1"]
+    write(tmp_path / "web.yaml", MANIFEST.replace("web:1", "web:2"))
+    assert await source.scan()
+    assert sink.told[1:] == ["-web-node-1", "+web-node-1"]
+
+
+async def test_a_directory_that_is_away_for_a_moment_removes_nothing(tmp_path: Path) -> None:
     directory = tmp_path / "manifests"
     directory.mkdir()
-    (directory / "web.yaml").write_text(MANIFEST)
+    write(directory / "web.yaml", MANIFEST)
     source, sink, _ = watch(directory)
     await source.scan()
     directory.rename(tmp_path / "elsewhere")
     assert not await source.scan()
+    assert not await source.scan()
+    (tmp_path / "elsewhere").rename(directory)
+    assert await source.scan()
     assert sink.told == ["+web-node-1"]
+
+
+async def test_a_deleted_directory_holds_nothing_and_may_come_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "manifests"
+    source, sink, _ = watch(directory)
+    with caplog.at_level(logging.WARNING):
+        assert [await source.scan() for _ in range(4)] == [False, False, True, True]
+    assert len(caplog.records) == 1
+    directory.mkdir()
+    write(directory / "web.yaml", MANIFEST)
+    assert await source.scan()
+    (directory / "web.yaml").unlink()
+    directory.rmdir()
+    assert [await source.scan() for _ in range(3)] == [False, False, True]
+    assert sink.told == ["+web-node-1", "-web-node-1"]
+
+
+async def test_remembered_pods_go_only_once_every_file_is_known(tmp_path: Path) -> None:
+    """A file that is broken when the agent starts may hold any of them."""
+    source, sink, _ = watch(tmp_path)
+    write(tmp_path / "web.yaml", MANIFEST)
+    write(tmp_path / "broken.yaml", "a: [")
+    assert not await source.scan()
+    running = asyncio.create_task(source.run())
+    write(tmp_path / "broken.yaml", MANIFEST.replace("name: web", "name: other", 1))
+    async with asyncio.timeout(5):
+        while "only" not in sink.told[-1]:  # noqa: ASYNC110 - the source tells nobody that it has scanned
+            await asyncio.sleep(0.01)
+    assert sink.told == ["+web-node-1", "+other-node-1", "only other-node-1 web-node-1"]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_objects_are_told_before_the_pods_that_use_them(tmp_path: Path) -> None:
+    sink = Sink()
+    source = StaticSource(
+        tmp_path,
+        "node-1",
+        ALONE,
+        sink,
+        lambda objects: sink.told.append(str(len(objects.config_maps))),
+    )
+    write(tmp_path / "web.yaml", MANIFEST)
+    write(tmp_path / "zz.yaml", CONFIG_MAP)
+    await source.scan()
+    write(tmp_path / "zz.yaml", CONFIG_MAP.replace("red", "blue"))
+    await source.scan()
+    assert sink.told == ["1", "+web-node-1", "1"]
 
 
 # --- the API's pods -----------------------------------------------------------------------------------------
@@ -276,5 +518,28 @@ async def test_the_keeper_repairs_until_both_sides_agree() -> None:
     found = keeper.find_mirror(parse().pod)
     assert found is not None
     assert found.uid == "m2"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_name_that_is_taken_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.pods.mirror._RETRY_SECONDS", 0.0)
+    api = Api()
+    create = api.create_pod
+
+    async def refuse_twice(document: Mapping[str, Any], namespace: str) -> Pod | None:
+        if api.calls.count("refused") == 2:
+            return await create(document, namespace)
+        api.calls.append("refused")
+        return None
+
+    keeper = MirrorKeeper(api, lambda: "node-uid", lambda pod, mirror: None)
+    api.create_pod = refuse_twice  # type: ignore[method-assign]
+    keeper.set_statics({parse().pod.uid: parse()})
+    task = asyncio.create_task(keeper.run())
+    async with asyncio.timeout(5):
+        while keeper.find_mirror(parse().pod) is None:  # noqa: ASYNC110 - the keeper tells nobody
+            await asyncio.sleep(0)
+    assert api.calls == ["refused", "refused", "create in default"]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -10,13 +10,16 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from agent.pods.status_urgency import HOLD_BACK_SECONDS
 from agent.pods.status_writer import StatusWriter
 from kubeapi.errors import Unreachable
 from kubeapi.meta import Condition
 from kubeapi.pod import Pod, PodStatus
 from tests import builders
+from tests.simulation.agent.virtual_time import run_virtually
 
 READY = PodStatus(conditions=(Condition(type="Ready", status="True"),))
+STARTING = PodStatus(phase="Pending")
 SILENT = Condition(type="Ready", status="False", reason="NodeNotReady")
 POD = msgspec.structs.replace(builders.pod(), status=PodStatus())
 
@@ -31,13 +34,14 @@ class Api:
         self.failures = 0
         self.exists = True
         self.in_flight = 0
+        self.most_in_flight = 1
         self.version = 1
         self.conditions: dict[str, Condition] = {}
         self.obeys = True
 
     async def patch_status(self, pod: Pod, patch: Mapping[str, Any]) -> Pod | None:
         self.in_flight += 1
-        assert self.in_flight == 1
+        assert self.in_flight <= self.most_in_flight
         await self.gate.wait()
         self.in_flight -= 1
         if self.failures:
@@ -101,14 +105,62 @@ async def test_a_status_is_written_once(desk: Desk) -> None:
 
 async def test_what_is_overtaken_is_never_sent(desk: Desk) -> None:
     desk.api.gate.clear()
-    desk.writer.submit(POD, PodStatus(phase="Pending"))
+    desk.writer.submit(POD, PodStatus(phase="Running"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     desk.writer.submit(POD, PodStatus(phase="Unknown"))
-    desk.writer.submit(POD, PodStatus(phase="Running"))
+    desk.writer.submit(POD, PodStatus(phase="Succeeded"))
     desk.api.gate.set()
     await desk.writer.flush(POD.uid)
-    assert desk.phases() == ["Pending", "Running"]
+    assert desk.phases() == ["Running", "Succeeded"]
+
+
+async def test_a_step_is_not_written_once_it_is_overtaken(desk: Desk) -> None:
+    desk.writer.submit(POD, STARTING)
+    await asyncio.sleep(0)
+    desk.writer.submit(POD, PodStatus(phase="Running"))
+    await desk.writer.flush(POD.uid)
+    assert desk.phases() == ["Running"]
+
+
+def test_a_step_that_lasts_is_written() -> None:
+    async def run() -> None:
+        desk = Desk()
+        desk.writer.submit(POD, STARTING)
+        await asyncio.sleep(HOLD_BACK_SECONDS * 0.9)
+        assert desk.api.patches == []
+        desk.writer.submit(POD, msgspec.structs.replace(STARTING, host_ip="10.0.0.1"))
+        await asyncio.sleep(HOLD_BACK_SECONDS * 0.2)
+        assert [patch["status"] for patch in desk.api.patches] == [{"phase": "Pending", "hostIP": "10.0.0.1"}]
+        await desk.writer.aclose()
+
+    run_virtually(run())
+
+
+async def test_who_waits_for_a_step_gets_it_at_once(desk: Desk) -> None:
+    desk.writer.submit(POD, STARTING)
+    async with asyncio.timeout(HOLD_BACK_SECONDS / 2):
+        await desk.writer.flush(POD.uid)
+    assert desk.phases() == ["Pending"]
+
+
+async def test_only_a_few_writes_are_under_way_at_once() -> None:
+    desk = Desk()
+    desk.api.most_in_flight = 8
+    desk.api.gate.clear()
+    pods = [
+        msgspec.structs.replace(POD, metadata=msgspec.structs.replace(POD.metadata, uid=f"pod-{number}"))
+        for number in range(20)
+    ]
+    for pod in pods:
+        desk.writer.submit(pod, PodStatus(phase="Running"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert desk.api.in_flight == 8
+    desk.api.gate.set()
+    for pod in pods:
+        await desk.writer.flush(pod.uid)
+    assert len(desk.api.patches) == len(pods)
 
 
 async def test_a_failed_write_is_repeated(desk: Desk) -> None:
@@ -158,16 +210,16 @@ async def test_a_forgotten_pod_writes_no_more(desk: Desk) -> None:
 @pytest.mark.parametrize("steps", range(8))
 async def test_no_moment_of_a_write_s_end_loses_the_next_status(desk: Desk, steps: int) -> None:
     desk.api.gate.clear()
-    desk.writer.submit(POD, PodStatus(phase="Pending"))
+    desk.writer.submit(POD, PodStatus(phase="Running"))
     await asyncio.sleep(0)
     desk.api.gate.set()
     for _ in range(steps):
         await asyncio.sleep(0)
 
-    desk.writer.submit(POD, PodStatus(phase="Running"))
+    desk.writer.submit(POD, PodStatus(phase="Succeeded"))
 
     await desk.writer.flush(POD.uid)
-    assert desk.phases()[-1] == "Running"
+    assert desk.phases()[-1] == "Succeeded"
 
 
 async def test_our_own_write_coming_back_sends_nothing(desk: Desk) -> None:

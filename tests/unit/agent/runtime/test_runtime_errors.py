@@ -18,6 +18,7 @@ from agent.runtime.errors import (
     RuntimeDeadlineExceeded,
     RuntimeNameReserved,
     RuntimeNotFound,
+    RuntimeReadyOnRetry,
     RuntimeServiceError,
     RuntimeUnavailable,
     RuntimeUnimplemented,
@@ -26,6 +27,14 @@ from agent.runtime.errors import (
 from agent.runtime.values import ContainerState
 from cri_proto.runtime.v1 import api_pb2 as cri
 
+_CRIO_BUSY = (
+    "Kubelet may be retrying requests that are timing out in CRI-O due to system load: context deadline "
+    "exceeded: error reserving pod name k8s_web_default_u_0 for id abc: name is reserved"
+)
+_CRIO_READY = (
+    "the requested pod sandbox k8s_web_default_u_0 is now ready and will be provided to the kubelet on next "
+    "retry: error reserving pod name k8s_web_default_u_0 for id abc: name is reserved"
+)
 _RESERVED = 'failed to reserve sandbox name "web_default_u_0": name "web_default_u_0" is reserved for "abc"'
 
 
@@ -39,6 +48,9 @@ _RESERVED = 'failed to reserve sandbox name "web_default_u_0": name "web_default
         (grpc.StatusCode.ALREADY_EXISTS, "x", RuntimeNameReserved),
         (grpc.StatusCode.UNIMPLEMENTED, "x", RuntimeUnimplemented),
         (grpc.StatusCode.UNKNOWN, _RESERVED, RuntimeNameReserved),
+        (grpc.StatusCode.UNKNOWN, _CRIO_BUSY, RuntimeNameReserved),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, _CRIO_BUSY, RuntimeNameReserved),
+        (grpc.StatusCode.UNKNOWN, _CRIO_READY, RuntimeReadyOnRetry),
         (grpc.StatusCode.UNKNOWN, "rpc: context deadline exceeded", RuntimeDeadlineExceeded),
         (grpc.StatusCode.UNKNOWN, "exec: no such file", RuntimeServiceError),
         (grpc.StatusCode.INTERNAL, "boom", RuntimeServiceError),
@@ -46,6 +58,11 @@ _RESERVED = 'failed to reserve sandbox name "web_default_u_0": name "web_default
 )
 def test_each_status_has_its_error(code: grpc.StatusCode, details: str, expected: type[Exception]) -> None:
     assert type(build_error("RunPodSandbox", "unix:///x", code, details)) is expected
+
+
+def test_only_what_gets_a_name_can_find_it_reserved() -> None:
+    error = build_error("StartContainer", "e", grpc.StatusCode.UNKNOWN, "a port is reserved")
+    assert type(error) is RuntimeServiceError
 
 
 def test_a_missing_object_is_only_taken_for_one_where_it_is_being_removed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ class _Directory:
 
     def __init__(self) -> None:
         self._handle = ContainerHandle(pod(), SandboxID("s1"), ContainerID("c1"), Path("/absent.log"), True)
+
+    def note_exit(self) -> None:
+        self._handle = replace(self._handle, running=False)
 
     def pods(self) -> tuple[Pod, ...]:
         return (self._handle.pod,)
@@ -74,14 +78,17 @@ class _Runtime:
 
 
 @asynccontextmanager
-async def _asking(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def _asking(
+    url: str, directory: _Directory | None = None, request: bytes = _REQUEST
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """The connection of a client that has asked a node for a stream which the runtime has at `url`."""
     application = web.Application()
-    streaming = Streaming(_Directory(), _Runtime(url))
+    streaming = Streaming(directory or _Directory(), _Runtime(url))
     application.router.add_post("/exec/{namespace}/{pod}/{container}", streaming.serve_exec)
+    application.router.add_post("/attach/{namespace}/{pod}/{container}", streaming.serve_attach)
     async with asyncio.timeout(20), listen(application, "127.0.0.1", 0, None) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(_REQUEST)
+        writer.write(request)
         try:
             yield reader, writer
         finally:
@@ -106,6 +113,29 @@ async def test_a_stream_is_joined_with_the_runtimes() -> None:
             writer.write(b"hello")
             assert await reader.read() == b"hello"
     assert heads[0].startswith(f"POST /exec/TOKEN HTTP/1.1\r\nHost: {where}\r\n".encode())
+
+
+async def test_an_attached_stream_ends_with_its_container() -> None:
+    """Even if the runtime forgets to end it."""
+    directory, left = _Directory(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\n\r\nhi")
+        assert await reader.read() == b""
+        left.set()
+        writer.close()
+
+    runtime = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with runtime:
+        url = f"http://127.0.0.1:{runtime.sockets[0].getsockname()[1]}/attach/TOKEN"
+        attach = _REQUEST.replace(b"/exec/", b"/attach/")
+        async with _asking(url, directory, attach) as (reader, _):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            assert await reader.readexactly(2) == b"hi"
+            directory.note_exit()
+            assert await reader.read() == b""
+        await left.wait()
 
 
 @pytest.mark.parametrize(

@@ -71,5 +71,5 @@ def test_files_of_a_group_can_be_read_by_it(tmp_path: Path) -> None:
     group = os.getgid()
     write_volume_files(tmp_path, [_file("a", b"1", 0o400)], group)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o440
-    assert (tmp_path / "..data").stat().st_mode & 0o7777 == 0o2775
+    assert (tmp_path / "..data").stat().st_mode & 0o7777 == 0o2755
     assert not write_volume_files(tmp_path, [_file("a", b"1", 0o400)], group)

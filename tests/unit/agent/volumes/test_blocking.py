@@ -56,3 +56,24 @@ async def _until_free(work: BlockingWork, key: str) -> None:
         if work.in_flight(key) is None:
             return
         await asyncio.sleep(0.001)
+
+
+async def test_a_call_that_nobody_waits_for_any_more_goes_first() -> None:
+    work, release, order = BlockingWork(), threading.Event(), list[str]()
+
+    def mount() -> None:
+        release.wait()
+        order.append("mounted")
+
+    waiter = asyncio.create_task(work.run("pod", "mounting", mount, deadline_seconds=30))
+    await asyncio.sleep(0)
+    waiter.cancel()
+    await asyncio.wait({waiter})
+    next_one = asyncio.create_task(
+        work.run("pod", "unmounting", lambda: order.append("unmounted"), deadline_seconds=30)
+    )
+    await asyncio.sleep(0.01)
+    assert order == []
+    release.set()
+    await next_one
+    assert order == ["mounted", "unmounted"]

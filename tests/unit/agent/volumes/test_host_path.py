@@ -30,7 +30,7 @@ def test_or_create_makes_what_is_missing_and_keeps_what_is_there(tmp_path: Path)
 @pytest.mark.parametrize("kind", ["Directory", "File", "Socket", "CharDevice", "BlockDevice", "FileOrCreate"])
 def test_refuses_what_is_missing_or_of_another_type(tmp_path: Path, kind: str) -> None:
     if kind != "FileOrCreate":
-        with pytest.raises(HostPathRefused, match="does not exist"):
+        with pytest.raises(HostPathRefused, match="type check failed"):
             _prepare(tmp_path / "absent", kind)
     wrong = tmp_path / "wrong"
     if kind == "Directory":
@@ -50,5 +50,5 @@ def test_accepts_a_socket_and_a_device(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("path", "kind"), [("relative", ""), ("/a/../b", ""), ("/tmp", "Folder")])
 def test_refuses_a_bad_specification(path: str, kind: str) -> None:
-    with pytest.raises(HostPathRefused, match=r"absolute|unknown"):
+    with pytest.raises(HostPathRefused, match=r"absolute|invalid volume type"):
         prepare_host_path(HostPathVolumeSource(path=path, type=kind))

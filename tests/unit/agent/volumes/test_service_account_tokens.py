@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agent.volumes.config_api import build_token_request
 from agent.volumes.files import TokenRef
 from agent.volumes.tokens import IssuedToken, ServiceAccountTokens, compute_renewal
+from kubeapi.errors import Unreachable
 from kubeapi.pod import Pod
 from tests.builders import pod
 
@@ -13,11 +16,14 @@ class _Issuer:
     def __init__(self) -> None:
         self.now = 1000.0
         self.count = 0
+        self.away = False
 
     def clock(self) -> float:
         return self.now
 
     async def request_token(self, pod: Pod, reference: TokenRef) -> IssuedToken | None:
+        if self.away:
+            raise Unreachable("connection refused")
         if pod.spec.service_account_name == "absent":
             return None
         self.count += 1
@@ -69,3 +75,17 @@ def test_the_request_binds_the_token_to_the_pod() -> None:
         "expirationSeconds": 600,
         "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "web-1", "uid": "uid-web-1"},
     }
+
+
+async def test_a_token_serves_until_it_expires_while_nobody_renews_it() -> None:
+    issuer, subject, reference = _Issuer(), pod(), TokenRef("", 1000)
+    tokens = ServiceAccountTokens(issuer, issuer.clock)
+    assert await tokens.read_token(subject, reference) == "token-1"
+    issuer.away = True
+    issuer.now += 999
+    assert await tokens.read_token(subject, reference) == "token-1"
+    issuer.now += 1
+    with pytest.raises(Unreachable):
+        await tokens.read_token(subject, reference)
+    issuer.away = False
+    assert await tokens.read_token(subject, reference) == "token-2"

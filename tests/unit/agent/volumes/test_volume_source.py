@@ -9,8 +9,9 @@ import pytest
 
 from agent.pods.ports import Unavailable
 from agent.volumes.blocking import BlockingWork
-from agent.volumes.files import TokenRef
+from agent.volumes.files import TokenRef, list_sources
 from agent.volumes.source import PodVolumes
+from agent.volumes.source_reading import VolumeSources
 from agent.volumes.tokens import IssuedToken, ServiceAccountTokens
 from kubeapi.errors import Unreachable
 from kubeapi.meta import ObjectKey
@@ -19,8 +20,12 @@ from kubeapi.volume import (
     ConfigMapVolumeSource,
     EmptyDirVolumeSource,
     HostPathVolumeSource,
+    KeyToPath,
+    NamedProjection,
     PersistentVolumeClaimVolumeSource,
+    ProjectedVolumeSource,
     Volume,
+    VolumeProjection,
 )
 from tests.builders import pod
 
@@ -137,9 +142,69 @@ async def test_removal_takes_the_volumes_and_leaves_the_host_path(
 
 
 async def test_a_kind_without_support_is_refused_with_a_sentence(volumes: PodVolumes) -> None:
-    claim = Volume(name="data", persistent_volume_claim=PersistentVolumeClaimVolumeSource(claim_name="c"))
     with pytest.raises(Unavailable, match="isn't supported"):
+        await volumes.prepare_volumes(_pod(Volume(name="data", nfs={"server": "10.0.0.1"})))
+    claim = Volume(name="data", persistent_volume_claim=PersistentVolumeClaimVolumeSource(claim_name="c"))
+    with pytest.raises(Unavailable, match="needs an API server"):
         await volumes.prepare_volumes(_pod(claim))
     huge = Volume(name="huge", empty_dir=EmptyDirVolumeSource(medium="HugePages"))
     with pytest.raises(Unavailable, match="HugePages"):
         await volumes.prepare_volumes(_pod(huge))
+
+
+class _ChangingConfig(_Config):
+    """Between any two reads the ConfigMap has changed: whoever reads twice sees two versions."""
+
+    reads = 0
+
+    async def read_config_map(self, key: ObjectKey) -> Mapping[str, bytes] | None:
+        self.reads += 1
+        return {"one": str(self.reads).encode(), "other": str(self.reads).encode()}
+
+
+async def test_all_volumes_of_one_write_show_one_version(tmp_path: Path) -> None:
+    config = _ChangingConfig()
+    tokens = ServiceAccountTokens(_NoTokens(), lambda: 0.0)
+    volumes = PodVolumes(tmp_path, config, tokens, BlockingWork(), dict)
+    first, second = (
+        NamedProjection(name="settings", items=(KeyToPath(key=key, path=key),), optional=optional)
+        for key, optional in (("one", True), ("other", None))
+    )
+    source = ConfigMapVolumeSource(name="settings")
+    both = ProjectedVolumeSource(
+        sources=(VolumeProjection(config_map=first), VolumeProjection(config_map=second)), default_mode=0o600
+    )
+    subject = _pod(Volume(name="a", config_map=source), Volume(name="b", config_map=source))
+    ready = await volumes.prepare_volumes(subject)
+    assert (ready["a"].path / "one").read_bytes() == (ready["b"].path / "other").read_bytes()
+    assert config.reads == 1
+    await volumes.refresh_volumes(subject)
+    assert config.reads == 2
+    assert len(list_sources(Volume(name="c", projected=both))) == 2
+    sources = VolumeSources(config, tokens, None, lambda: None)
+    read = await sources.read_sources(subject, [Volume(name="c", projected=both)])
+    assert config.reads == 3
+    assert len({bytes(found["one"]) for found in read.found.values() if found is not None}) == 1
+
+
+async def test_volumes_that_can_be_made_are_made_whatever_another_lacks(
+    volumes: PodVolumes, config: _Config, tmp_path: Path
+) -> None:
+    del config.config_maps[SETTINGS]
+    other = Volume(name="other", config_map=ConfigMapVolumeSource(name="absent"))
+    with pytest.raises(Unavailable) as caught:
+        await volumes.prepare_volumes(_pod(_CONFIG_MAP, _SCRATCH, other))
+    assert 'configmap "settings" not found; ' in caught.value.message
+    assert 'configmap "absent" not found' in caught.value.message
+    assert (tmp_path / "root/pods/uid-web-1/volumes/kubernetes.io~empty-dir/scratch").is_dir()
+
+
+async def test_projected_sources_that_nobody_here_knows_are_refused(volumes: PodVolumes) -> None:
+    for projection, words in (
+        (VolumeProjection(cluster_trust_bundle={"name": "x"}), "clusterTrustBundle isn't supported"),
+        (VolumeProjection(pod_certificate={"signerName": "x"}), "podCertificate isn't supported"),
+        (VolumeProjection(), "unknown kind isn't supported"),
+    ):
+        source = ProjectedVolumeSource(sources=(projection,))
+        with pytest.raises(Unavailable, match=words):
+            await volumes.prepare_volumes(_pod(Volume(name="v", projected=source)))

@@ -20,6 +20,7 @@ from controlplane.apiserver.tls import build_node_tls, build_server_tls
 from controlplane.certificates import (
     CertificatePaths,
     ensure_certificates,
+    ensure_signing_key,
     issue_node_certificate,
     list_server_names,
 )
@@ -129,6 +130,7 @@ async def running_api(directory: Path, storage: Storage | None = None) -> AsyncI
         service_cidr="10.96.0.0/16",
         advertise_address="127.0.0.1",
         port=port,
+        signing_key=ensure_signing_key(directory),
         now=lambda: NOW,
     )
     own = storage if storage is not None else MemoryStorage()

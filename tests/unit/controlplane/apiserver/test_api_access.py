@@ -90,7 +90,14 @@ async def test_core_discovery_lists_kinds_and_subresources(api: Api) -> None:
 
 async def test_groups_are_discovered(api: Api) -> None:
     groups = {each["name"] for each in (await api.get("/apis")).document["groups"]}
-    assert groups == {"apps", "coordination.k8s.io", "discovery.k8s.io"}
+    assert groups == {
+        "apps",
+        "coordination.k8s.io",
+        "discovery.k8s.io",
+        "node.k8s.io",
+        "scheduling.k8s.io",
+        "storage.k8s.io",
+    }
     assert (await api.get("/apis/apps")).document["preferredVersion"]["groupVersion"] == "apps/v1"
     names = {each["name"] for each in (await api.get("/apis/apps/v1")).document["resources"]}
     assert {"deployments", "deployments/scale", "replicasets/status"} <= names

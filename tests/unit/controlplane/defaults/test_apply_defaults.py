@@ -30,8 +30,6 @@ POD_DEFAULTS = {
     **SPEC_DEFAULTS,
     "enableServiceLinks": True,
     "tolerations": EVICTION_TOLERATIONS,
-    "priority": 0,
-    "preemptionPolicy": "PreemptLowerPriority",
 }
 PROBE_DEFAULTS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 

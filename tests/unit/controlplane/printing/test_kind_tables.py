@@ -30,6 +30,27 @@ def node(ready: str | None = "True", **more: Any) -> dict[str, Any]:
 NODE_TAIL = ["", "<none>", "<none>", "<unknown>", "<unknown>", "<unknown>"]
 
 CASES: list[tuple[str, dict[str, Any], list[Any]]] = [
+    ("PersistentVolume", {"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"],
+                                   "persistentVolumeReclaimPolicy": "Retain", "storageClassName": "fast",
+                                   "claimRef": {"namespace": "a", "name": "b"}, "volumeMode": "Block"},
+                          "status": {"phase": "Bound"}},
+     ["x", "1Gi", "RWX", "Retain", "Bound", "a/b", "fast", "<unset>", "", "60m", "Block"]),
+    ("PersistentVolume", {"metadata": {**META, "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}},
+     ["x", "", "", "", "Terminating", "", "", "<unset>", "", "60m", "<unset>"]),
+    ("PersistentVolumeClaim", {"spec": {"volumeName": "v", "storageClassName": "fast",
+                                        "volumeMode": "Filesystem"},
+                               "status": {"phase": "Bound", "capacity": {"storage": "2Gi"},
+                                          "accessModes": ["ReadWriteOnce", "ReadOnlyMany"]}},
+     ["x", "Bound", "v", "2Gi", "RWO,ROX", "fast", "<unset>", "60m", "Filesystem"]),
+    ("PersistentVolumeClaim", {"spec": {}, "status": {"phase": "Pending", "capacity": {"storage": "2Gi"}}},
+     ["x", "Pending", "", "", "", "", "<unset>", "60m", "<unset>"]),
+    ("StorageClass", {"provisioner": "p", "reclaimPolicy": "Retain", "volumeBindingMode": "Immediate",
+                      "allowVolumeExpansion": True,
+                      "metadata": {**META, "annotations": {
+                          "storageclass.kubernetes.io/is-default-class": "true"}}},
+     ["x (default)", "p", "Retain", "Immediate", True, "60m"]),
+    ("RuntimeClass", {"handler": "kata"}, ["x", "kata", "60m"]),
+    ("PriorityClass", {"value": 7, "preemptionPolicy": "Never"}, ["x", 7, False, "60m", "Never"]),
     ("Node", node(), ["x", "Ready", "<none>", "60m", *NODE_TAIL]),
     ("Node", node("False"), ["x", "NotReady", "<none>", "60m", *NODE_TAIL]),
     ("Node", node("Unknown"), ["x", "NotReady", "<none>", "60m", *NODE_TAIL]),

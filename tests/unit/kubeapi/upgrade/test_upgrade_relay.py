@@ -242,6 +242,26 @@ async def test_a_backend_that_takes_no_last_bytes_is_cut() -> None:
     assert 0 < taken < _SIZE
 
 
+async def test_a_backend_that_outlives_its_matter_is_left() -> None:
+    """containerd keeps a stream open for ever that was attached while its container exited."""
+    loop = asyncio.get_running_loop()
+    kubectl, client = await _socket_and_transport()
+    runtime, backend = await _socket_and_transport()
+    exited: asyncio.Future[None] = loop.create_future()
+    relay = Relay(client, backend, ended_seconds=0.05)
+    async with asyncio.timeout(10):
+        running = asyncio.create_task(relay.run(to_client=b"hi", until=exited))
+        assert await loop.sock_recv(kubectl, 10) == b"hi"
+        assert not running.done()
+        exited.set_result(None)
+        await loop.sock_sendall(runtime, b" and bye")
+        assert await loop.sock_recv(kubectl, 10) == b" and bye"
+        await running
+        assert await loop.sock_recv(kubectl, 10) == await loop.sock_recv(runtime, 10) == b""
+    kubectl.close()
+    runtime.close()
+
+
 async def _socket_and_transport() -> tuple[socket.socket, asyncio.Transport]:
     """Two ends of one connection; the second is not reading yet."""
     ours, theirs = socket.socketpair()

@@ -1,7 +1,7 @@
-"""Node selector terms: does a node match what a pod's node affinity says?
+"""Node selector terms: does a node match what the node affinity of a pod or of a volume says?
 
-Pure. Used by the node affinity's filter and score. Follows the "Node affinity" section of the "Assigning
-Pods to Nodes" page and the NodeSelectorRequirement page of the API reference.
+Pure. Used by the scheduler's filters and scores and by the matching of volumes. Follows the "Node affinity"
+section of the "Assigning Pods to Nodes" page and the NodeSelectorRequirement page of the API reference.
 """
 
 from __future__ import annotations
