@@ -26,7 +26,7 @@ from agent.runtime.client import RuntimeClient
 from agent.runtime.values import RuntimeVersion
 from agent.settings import AgentSettings
 from agent.volumes.claim_api import ClaimApi
-from agent.volumes.config_objects import ConfigApi
+from agent.volumes.config_objects import ConfigApi, ConfigName
 from agent.volumes.tokens import TokenSource
 from kubeapi.core import Node, Service
 from kubeapi.discovery import EndpointSlice
@@ -81,6 +81,9 @@ class Cluster(Protocol):
 
     def go_on_with(self, pods: Sequence[Pod], *, rebooted: bool) -> None:
         """The pods that this node remembers at its start, and whether the machine itself was started anew."""
+
+    def forget_config(self, name: ConfigName) -> None:
+        """No pod of this node names this ConfigMap or Secret any more."""
 
     def find_object(self, pod: Pod) -> Pod | None:
         """Where the pod's status goes: its object in the API, or its mirror; None while there is none."""

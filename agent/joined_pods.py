@@ -54,7 +54,7 @@ from kubeapi.meta import ObjectKey
 _logger = logging.getLogger(__name__)
 
 _RESYNC_SECONDS: Final = 60.0
-_STARTS_PER_CORE: Final = 2  # more make each slower and none sooner: a start is work for the processor
+_STARTS_PER_CORE: Final = 3  # more make each slower and none sooner: a start is work for the processor
 
 
 class JoinedPods:
@@ -161,6 +161,7 @@ class JoinedPods:
         self.probes.subscribe_failures(self.lanes.note_probe_failure)
         self.images.subscribe_pulls(self.lanes.note_pull)
         self.config.subscribe(self.lanes.note_config)
+        self.config.subscribe_unnamed(self.foundation.cluster.forget_config)
         self.foundation.cluster.subscribe_objects(self.status_writer.note_object)
         boot_id = read_machine_facts(self.foundation.settings.root_dir).boot_id
         rebooted = note_boot(self.foundation.settings.root_dir, boot_id)

@@ -27,6 +27,7 @@ from agent.pods.static_pods import BESIDE_AN_API_SERVER
 from agent.settings import AgentSettings
 from agent.volumes.claim_api import KubeClaimApi
 from agent.volumes.config_api import KubeConfigApi, KubeTokens
+from agent.volumes.config_objects import ConfigName
 from agent.volumes.offline_tokens import OfflineTokens
 from agent.volumes.remembered_config import RememberedConfig
 from kubeapi.client import Client
@@ -92,6 +93,9 @@ class KubeCluster:
         self.config.keep_only(pods)
         if rebooted:
             self.tokens.remember(pods)
+
+    def forget_config(self, name: ConfigName) -> None:
+        self.config.forget(name)
 
     # --- pods -----------------------------------------------------------------------------------------------
 

@@ -389,6 +389,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     hostname: str = ""
     subdomain: str = ""
     set_hostname_as_fqdn: bool | None = msgspec.field(default=None, name="setHostnameAsFQDN")
+    hostname_override: str | None = None
     affinity: Affinity | None = None
     scheduler_name: str = "default-scheduler"
     tolerations: tuple[Toleration, ...] = ()
@@ -434,6 +435,18 @@ class ContainerState(View, frozen=True, kw_only=True):
     terminated: ContainerStateTerminated | None = None
 
 
+class LinuxContainerUser(View, frozen=True, kw_only=True):
+    """Who the container's first process is; the numbers are those inside the container."""
+
+    uid: int = msgspec.field(default_factory=int)
+    gid: int = msgspec.field(default_factory=int)
+    supplemental_groups: tuple[int, ...] = ()
+
+
+class ContainerUser(View, frozen=True, kw_only=True):
+    linux: LinuxContainerUser | None = None
+
+
 class ContainerStatus(View, frozen=True, kw_only=True):
     """Fields whose default is a factory are always written, as the API demands of them."""
 
@@ -449,6 +462,7 @@ class ContainerStatus(View, frozen=True, kw_only=True):
     allocated_resources: Mapping[str, QuantityText] = {}
     resources: ResourceRequirements | None = None
     stop_signal: str = ""
+    user: ContainerUser | None = None
 
 
 class HostIP(View, frozen=True, kw_only=True):

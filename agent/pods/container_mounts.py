@@ -50,8 +50,7 @@ def plan_mounts(
 ) -> tuple[PlannedMount, ...]:
     """The container's mounts in order; `has_recursion`: the runtime has recursive read-only mounts."""
     return tuple(
-        _plan_mount(container, mount, volumes, variables, has_recursion)
-        for mount in container.volume_mounts
+        _plan_mount(container, mount, volumes, variables, has_recursion) for mount in container.volume_mounts
     )
 
 

@@ -34,6 +34,8 @@ from kubeapi.pod import (
     ContainerStateTerminated,
     ContainerStateWaiting,
     ContainerStatus,
+    ContainerUser,
+    LinuxContainerUser,
 )
 
 _LAUNCH_ACTIONS: Final = ("EnsureImage", "CreateContainer", "StartContainer")
@@ -70,7 +72,7 @@ def compute_container_status(situation: ContainerSituation, container: Container
 def _is_told(situation: ContainerSituation, container: Container, attempt: ObservedContainer) -> bool:
     if attempt.running and situation.goal.termination is None:
         return not awaits_post_start(container, attempt, situation.progress)
-    return attempt.running or attempt.dead
+    return attempt.running or (attempt.dead and not attempt.cut_short)
 
 
 def format_epoch(seconds: float | None) -> str | None:
@@ -223,7 +225,7 @@ def format_delay(seconds: float) -> str:
 def _older_exit(situation: ContainerSituation, newest: ObservedContainer) -> ContainerState:
     """How the attempt before the newest ended."""
     for container in situation.observed.attempts(newest.name):
-        if container.dead and container.id != newest.id:
+        if container.dead and not container.cut_short and container.id != newest.id:
             return ContainerState(terminated=_build_terminated(situation, container))
     return ContainerState()
 
@@ -267,7 +269,15 @@ def _build_status(
         container_id=f"{situation.runtime_name}://{newest.id}",
         started=None if is_ephemeral(situation.goal.pod, container.name) else started,
         stop_signal=newest.stop_signal or _read_stop_signal(container),
+        user=_build_user(newest),
     )
+
+
+def _build_user(newest: ObservedContainer) -> ContainerUser | None:
+    if (user := newest.user) is None:
+        return None
+    linux = LinuxContainerUser(uid=user.uid, gid=user.gid, supplemental_groups=user.supplemental_groups)
+    return ContainerUser(linux=linux)
 
 
 def _read_stop_signal(container: Container) -> str:

@@ -71,15 +71,14 @@ def list_references(pod: Pod, container: Container) -> ConfigReferences:
 def compute_environment(pod: Pod, container: Container, facts: EnvironmentFacts) -> Mapping[str, str]:
     """All variables in order of definition; raises Unavailable for what is missing and not optional."""
     services = compute_service_environment(pod, facts.services)
-    bulk: dict[str, str] = {}
+    own: dict[str, str] = {}
     for source in container.env_from:
-        bulk.update(_read_source(pod, source, facts))
-    named: dict[str, str] = {}
+        own.update(_read_source(pod, source, facts))
     for variable in container.env:
-        value = _compute_variable(pod, container, variable, {**services, **named}, facts)
+        value = _compute_variable(pod, container, variable, {**services, **own}, facts)
         if value is not None:
-            named[variable.name] = value
-    return {**services, **bulk, **named}
+            own[variable.name] = value
+    return {**services, **own}
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
@@ -113,7 +112,8 @@ def _read_source(pod: Pod, source: EnvFromSource, facts: EnvironmentFacts) -> It
                 continue
             raise Unavailable(CONFIG_ERROR, f'{kind} "{reference.name}" not found')
         for key, value in data.items():
-            yield source.prefix + key, _decode(value, kind, reference.name, key)
+            if kind == "secret" or is_text(value):  # binaryData is for volumes
+                yield source.prefix + key, _decode(value, kind, reference.name, key)
 
 
 def _compute_variable(
@@ -133,13 +133,22 @@ def _compute_variable(
 def _read_key(pod: Pod, reference: KeySelector, lower_kind: str, kind: str, contents: Contents) -> str | None:
     key = ObjectKey(pod.metadata.namespace, reference.name)
     data = contents.get(key)
-    if data is not None and reference.key in data:
+    if data is not None and reference.key in data and (lower_kind == "secret" or is_text(data[reference.key])):
         return _decode(data[reference.key], lower_kind, reference.name, reference.key)
     if reference.optional:
         return None
     if data is None:
         raise Unavailable(CONFIG_ERROR, f'{lower_kind} "{reference.name}" not found')
     raise Unavailable(CONFIG_ERROR, f"couldn't find key {reference.key} in {kind} {key}")
+
+
+def is_text(value: bytes) -> bool:
+    """Whether an environment can hold it."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decode(value: bytes, kind: str, name: str, key: str) -> str:

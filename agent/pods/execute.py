@@ -204,9 +204,7 @@ class Executor:
         for container in view.observed.attempts(action.container):
             if container.id == action.container_id:
                 await self.files.remove_log(
-                    build_termination_path(
-                        self.environment, view.pod.uid, container.name, container.attempt
-                    )
+                    build_termination_path(self.environment, view.pod.uid, container.name, container.attempt)
                 )
             if container.id == action.container_id and container.dead:
                 name = f"{container.name}/{container.restart_count}.log"
@@ -277,9 +275,10 @@ class Executor:
         self, action: CreateContainer, view: PodView, container: Container, variables: Mapping[str, str]
     ) -> tuple[ContainerFiles, tuple[ContainerMount, ...]]:
         handler = view.pod.spec.runtime_class_name or ""
-        recursion = asks_for_recursion(container) and (
-            await self.runtime.read_handler_features(handler)
-        ).recursive_read_only
+        recursion = (
+            asks_for_recursion(container)
+            and (await self.runtime.read_handler_features(handler)).recursive_read_only
+        )
         mounts = plan_mounts(container, view.progress.volumes or {}, variables, recursion)
         try:
             files = await self.files.prepare_container(

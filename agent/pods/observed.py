@@ -17,6 +17,7 @@ from agent.pods.ports import ContainerID, SandboxID
 from agent.runtime.values import (
     ContainerState,
     LinuxResources,
+    LinuxUser,
     RuntimeContainer,
     RuntimeContainerStatus,
     RuntimeSandbox,
@@ -69,6 +70,7 @@ class ObservedContainer:
     stop_signal: str = ""
     resources: ResourceRequirements | None = None  # that it was made with, where its annotation tells
     reported: LinuxResources | None = None  # that the runtime shows now
+    user: LinuxUser | None = None  # where the runtime tells
     replaced: bool = False  # it makes room for an attempt with other resources
 
     @property
@@ -173,6 +175,7 @@ def _add_status(
         stop_signal=status.stop_signal,
         resources=facts.resources,
         reported=status.resources,
+        user=status.user,
     )
 
 

@@ -19,9 +19,11 @@ def compute_service_environment(pod: Pod, services: Iterable[Service]) -> Mappin
     """Variables of the pod's own namespace, unless it wants none, and always those of the API server."""
     variables: dict[str, str] = {}
     links = pod.spec.enable_service_links is not False
-    for service in sorted(services, key=lambda service: service.key):
+    namespace = pod.metadata.namespace
+    # The pod's own namespace comes last: a Service that is named kubernetes there counts for its pods.
+    for service in sorted(services, key=lambda each: (each.metadata.namespace == namespace, each.key)):
         master = (service.metadata.namespace, service.metadata.name) == _MASTER
-        own = links and service.metadata.namespace == pod.metadata.namespace
+        own = links and service.metadata.namespace == namespace
         if (own or master) and _has_cluster_ip(service):
             variables.update(_list_variables(service))
     return variables

@@ -6,12 +6,13 @@ page; what a phase is and when follows the kubelet.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.pods.conditions import add_disruption, compute_conditions
 from agent.pods.container_status import ContainerSituation, compute_container_status, format_epoch
 from agent.pods.goal import Ending, PodGoal, is_sidecar, iterate_statuses
-from agent.pods.lifecycle import TERMINAL_PHASES, allows_restart, find_current_sandbox
+from agent.pods.lifecycle import TERMINAL_PHASES, allows_restart, find_current_sandbox, should_restart
 from agent.pods.observed import ObservedPod
 from agent.pods.progress import Progress
 from agent.pods.resize_status import add_resources, compute_resize_conditions
@@ -40,7 +41,8 @@ def compute_pod_status(
         compute_container_status(situation, container) for container in pod.spec.ephemeral_containers
     )
     sandbox = find_current_sandbox(pod, observed)
-    phase = compute_phase(goal, inits, apps, previous.phase)
+    returning = frozenset(_list_returning(pod, observed, (*inits, *apps)))
+    phase = compute_phase(goal, inits, apps, previous.phase, returning)
     ips = _compute_pod_ips(pod, observed, node, previous)
     time = format_epoch(now)
     reason, message = _compute_reason(goal, previous, phase)
@@ -106,28 +108,49 @@ def _compute_refused_status(
 
 
 def compute_phase(
-    goal: PodGoal, inits: tuple[ContainerStatus, ...], apps: tuple[ContainerStatus, ...], previous: str
+    goal: PodGoal,
+    inits: tuple[ContainerStatus, ...],
+    apps: tuple[ContainerStatus, ...],
+    previous: str,
+    returning: frozenset[str],
 ) -> str:
-    """Pending, Running, Succeeded or Failed; the last two are for good."""
+    """Pending, Running, Succeeded or Failed; the last two are for good. `returning`: containers that will be
+    started again once they have ended.
+    """
     if previous in TERMINAL_PHASES:
         return previous
     termination = goal.termination
     if termination is not None and termination.ending is Ending.FAILED:
         return "Failed"
-    initializing = _compute_init_phase(goal.pod, inits, apps)
+    initializing = _compute_init_phase(goal.pod, inits, apps, returning)
     if initializing and termination is None:
         return initializing
-    return _compute_app_phase(goal, apps, _list_sidecars(goal.pod, inits))
+    return _compute_app_phase(goal, apps, _list_sidecars(goal.pod, inits), returning)
+
+
+def _list_returning(pod: Pod, observed: ObservedPod, statuses: tuple[ContainerStatus, ...]) -> Iterator[str]:
+    """The containers whose last end is followed by another attempt: phase and plan judge alike."""
+    for container, status in zip((*pod.spec.init_containers, *pod.spec.containers), statuses, strict=True):
+        newest, exited = observed.newest(container.name), status.state.terminated
+        if newest is not None:
+            comes_back = not newest.dead or should_restart(pod, container, newest)
+        else:
+            comes_back = exited is None or allows_restart(pod, container, exited.exit_code)
+        if comes_back:
+            yield container.name
 
 
 def _compute_init_phase(
-    pod: Pod, inits: tuple[ContainerStatus, ...], apps: tuple[ContainerStatus, ...]
+    pod: Pod,
+    inits: tuple[ContainerStatus, ...],
+    apps: tuple[ContainerStatus, ...],
+    returning: frozenset[str],
 ) -> str:
     """Pending or Failed while init containers decide, else empty; those of a new sandbox decide again."""
-    if any(status.state.running for status in apps) or _are_over(pod, apps):
+    if any(status.state.running for status in apps) or _are_over(apps, returning):
         return ""
     initialized_before = any(_has_run(status) for status in apps)
-    if any(_has_failed(pod, *pair) for pair in zip(pod.spec.init_containers, inits, strict=True)):
+    if any(_has_failed(status) and status.name not in returning for status in inits):
         return "Failed"
     for container, status in zip(pod.spec.init_containers, inits, strict=True):
         if is_sidecar(container):
@@ -140,12 +163,8 @@ def _compute_init_phase(
     return ""
 
 
-def _has_failed(pod: Pod, container: Container, status: ContainerStatus) -> bool:
-    """Whether an init container ended badly and for good."""
-    exited = status.state.terminated
-    if exited is None or exited.exit_code == 0 or is_sidecar(container):
-        return False
-    return not allows_restart(pod, container, exited.exit_code)
+def _has_failed(status: ContainerStatus) -> bool:
+    return status.state.terminated is not None and status.state.terminated.exit_code != 0
 
 
 def _has_run(status: ContainerStatus) -> bool:
@@ -158,7 +177,10 @@ def _list_sidecars(pod: Pod, inits: tuple[ContainerStatus, ...]) -> tuple[Contai
 
 
 def _compute_app_phase(
-    goal: PodGoal, statuses: tuple[ContainerStatus, ...], sidecars: tuple[ContainerStatus, ...]
+    goal: PodGoal,
+    statuses: tuple[ContainerStatus, ...],
+    sidecars: tuple[ContainerStatus, ...],
+    returning: frozenset[str],
 ) -> str:
     """A pod has ended once its sidecars have, too; how they ended doesn't matter."""
     if not all(_has_run(status) for status in statuses):
@@ -169,22 +191,13 @@ def _compute_app_phase(
     stopped = [exited for exited in exits if exited is not None]
     if len(stopped) < len(statuses):
         return "Running"
-    if goal.termination is None and _comes_back(goal.pod, statuses):
+    if goal.termination is None and any(status.name in returning for status in statuses):
         return "Running"
     return "Succeeded" if all(exited.exit_code == 0 for exited in stopped) else "Failed"
 
 
-def _are_over(pod: Pod, apps: tuple[ContainerStatus, ...]) -> bool:
-    return all(status.state.terminated for status in apps) and not _comes_back(pod, apps)
-
-
-def _comes_back(pod: Pod, statuses: tuple[ContainerStatus, ...]) -> bool:
-    """Whether the policies let a container that ended run again."""
-    return any(
-        status.state.terminated is not None
-        and allows_restart(pod, container, status.state.terminated.exit_code)
-        for container, status in zip(pod.spec.containers, statuses, strict=True)
-    )
+def _are_over(apps: tuple[ContainerStatus, ...], returning: frozenset[str]) -> bool:
+    return all(status.state.terminated and status.name not in returning for status in apps)
 
 
 def _compute_pod_ips(

@@ -29,6 +29,7 @@ from agent.runtime.values import (
     RuntimeCondition,
     RuntimeContainer,
     RuntimeContainerStatus,
+    RuntimeFeatures,
     RuntimeImage,
     RuntimeSandbox,
     RuntimeSandboxStatus,
@@ -122,12 +123,13 @@ class RuntimeClient:
         )
 
     async def read_handler_features(self, handler: str) -> HandlerFeatures:
-        response = await self._call(self._runtime.Status, cri.StatusRequest(), _READ_SECONDS)
-        for listed in response.runtime_handlers:
-            if listed.name == handler:
-                features = listed.features
-                return HandlerFeatures(features.recursive_read_only_mounts, features.user_namespaces)
-        return HandlerFeatures()
+        return (await self.read_features()).of(handler)
+
+    async def read_features(self) -> RuntimeFeatures:
+        """What the runtime can do beyond the minimum."""
+        return decode.decode_features(
+            await self._call(self._runtime.Status, cri.StatusRequest(), _READ_SECONDS)
+        )
 
     async def update_runtime_config(self, pod_cidr: str) -> None:
         network = cri.NetworkConfig(pod_cidr=pod_cidr)

@@ -17,9 +17,12 @@ from agent.runtime.values import (
     ContainerState,
     ContainerUsage,
     FilesystemUsage,
+    HandlerFeatures,
     LinuxResources,
+    LinuxUser,
     RuntimeContainer,
     RuntimeContainerStatus,
+    RuntimeFeatures,
     RuntimeImage,
     RuntimeSandbox,
     RuntimeSandboxStatus,
@@ -92,6 +95,28 @@ def decode_container_status(message: cri.ContainerStatus) -> RuntimeContainerSta
         log_path=message.log_path,
         stop_signal=_decode_signal(message.stop_signal),
         resources=_decode_resources(message.resources.linux) if message.HasField("resources") else None,
+        user=_decode_user(message.user.linux) if message.user.HasField("linux") else None,
+    )
+
+
+def _decode_user(message: cri.LinuxContainerUser) -> LinuxUser:
+    return LinuxUser(message.uid, message.gid, tuple(message.supplemental_groups))
+
+
+def decode_features(message: cri.StatusResponse) -> RuntimeFeatures:
+    groups = message.features.supplemental_groups_policy
+    return RuntimeFeatures(
+        handlers=MappingProxyType(
+            {
+                listed.name: HandlerFeatures(
+                    recursive_read_only=listed.features.recursive_read_only_mounts,
+                    user_namespaces=listed.features.user_namespaces,
+                    supplemental_groups_policy=groups,
+                )
+                for listed in message.runtime_handlers
+            }
+        ),
+        supplemental_groups_policy=groups,
     )
 
 

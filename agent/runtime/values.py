@@ -84,6 +84,15 @@ class LinuxResources:
 
 
 @dataclass(frozen=True, slots=True)
+class LinuxUser:
+    """Who a container's first process is, inside the container."""
+
+    uid: int
+    gid: int
+    supplemental_groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeContainerStatus:
     """What ContainerStatus adds."""
 
@@ -99,6 +108,7 @@ class RuntimeContainerStatus:
     log_path: str
     stop_signal: str = ""
     resources: LinuxResources | None = None
+    user: LinuxUser | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +140,26 @@ class RuntimeVersion:
 
 @dataclass(frozen=True, slots=True)
 class HandlerFeatures:
-    """What one handler of the runtime says it can do; a runtime without a list says it can't."""
+    """What the runtime says it can do with one of its handlers; one that doesn't tell can't.
+
+    `supplemental_groups_policy` is said of the runtime as a whole.
+    """
 
     recursive_read_only: bool = False
     user_namespaces: bool = False
+    supplemental_groups_policy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFeatures:
+    """What CRI Status says of each handler, "" being the default one; empty for a runtime that doesn't tell."""
+
+    handlers: Mapping[str, HandlerFeatures] = field(default_factory=dict)
+    supplemental_groups_policy: bool = False
+
+    def of(self, handler: str) -> HandlerFeatures:
+        unlisted = HandlerFeatures(supplemental_groups_policy=self.supplemental_groups_policy)
+        return self.handlers.get(handler, unlisted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from agent.standalone.endpoint_slices import compute_endpoint_slices
 from agent.standalone.local_objects import LocalObjects
 from agent.standalone.reports import LocalNodeApi, LoggedPodEvents, NoPodApi, NoTokens
 from agent.standalone.service_addresses import complete_services
+from agent.volumes.config_objects import ConfigName
 from kubeapi.core import ConfigMap, Node, Secret, Service
 from kubeapi.discovery import EndpointSlice
 from kubeapi.pod import Pod
@@ -70,6 +71,9 @@ class StandaloneCluster:
 
     def go_on_with(self, pods: Sequence[Pod], *, rebooted: bool) -> None:
         """The directory has all that they need."""
+
+    def forget_config(self, name: ConfigName) -> None:
+        """The directory has all that there is."""
 
     def find_object(self, pod: Pod) -> Pod | None:  # noqa: ARG002
         return None

@@ -67,6 +67,7 @@ class WatchedConfig:
         self._api = api
         self._watched: dict[ConfigName, _Watched] = {}
         self._handlers: list[Callable[[PodUID], None]] = []
+        self._unnamed_handlers: list[Callable[[ConfigName], None]] = []
 
     def retain(self, pod: Pod) -> None:
         """Watches what the pod names from now on, and no longer what only its older version named."""
@@ -86,6 +87,10 @@ class WatchedConfig:
     def subscribe(self, handler: Callable[[PodUID], None]) -> None:
         """Called for each pod that names a changed object; sync and quick."""
         self._handlers.append(handler)
+
+    def subscribe_unnamed(self, handler: Callable[[ConfigName], None]) -> None:
+        """Called for each object that no pod names any more; sync and quick."""
+        self._unnamed_handlers.append(handler)
 
     async def read_config_map(self, key: ObjectKey) -> Mapping[str, bytes] | None:
         return await self._read(ConfigMapName(key))
@@ -122,6 +127,8 @@ class WatchedConfig:
         if not entry.pods:
             del self._watched[name]
             entry.task.cancel()
+            for handler in self._unnamed_handlers:
+                handler(name)
 
     def _notify(self, name: ConfigName) -> None:
         entry = self._watched.get(name)

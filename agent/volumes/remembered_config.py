@@ -56,6 +56,11 @@ class RememberedConfig:
         for name in [name for name in self._known if name not in named]:
             self._note(name, None)
 
+    def forget(self, name: ConfigName) -> None:
+        """No pod names it any more. Idempotent."""
+        if isinstance(name, ConfigMapName):
+            self._note(name, None)
+
     async def run(self) -> None:
         """Writes to the disk, until cancelled."""
         await self._files.run()

@@ -1,4 +1,4 @@
-"""`python -m bench.soak [NAME…]`, which is `sudo ./dev soak`: hurts nodes again and again, a table for each run.
+"""`python -m bench.soak [NAME…]`, which is `sudo ./dev soak`: hurts nodes again and again, a table a run.
 
 Ends with 1 when something was found that must not happen. Labs go with this process, however it ends.
 """

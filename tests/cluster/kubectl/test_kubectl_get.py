@@ -157,10 +157,16 @@ def test_a_long_list_comes_in_pages(console: Console) -> None:
 
 
 def test_a_watch_shows_a_pod_s_whole_life(console: Console) -> None:
+    waits = {"volumes": [{"name": "later", "configMap": {"name": "later"}}]}
     with console.start("get pods --watch --output-watch-events") as watch:
-        console.run("run brief --image=berth.local/shell:1 --restart=Never -- true")
+        console.run(
+            "run brief --image=berth.local/shell:1 --restart=Never",
+            f"--overrides={json.dumps({'spec': waits})}",
+            "-- true",
+        )
         watch.read_until(r"ADDED +brief +0/1 +Pending")
         watch.read_until(r"MODIFIED +brief +0/1 +ContainerCreating")
+        console.run("create configmap later --from-literal=a=b")
         watch.read_until(r"MODIFIED +brief +0/1 +Completed")
         console.run("delete pod brief")
         watch.read_until(r"DELETED +brief +0/1 +Completed")

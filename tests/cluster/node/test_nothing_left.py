@@ -4,49 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from kubeapi.resources import CONFIG_MAPS, PODS, SECRETS
-from lab.cgroups import list_cgroups
 from lab.cluster import Cluster
-from lab.runtime_node import RuntimeNode
+from lab.node_traces import find_new_traces, read_node_traces
 from tests.cluster.scene import Scene, build_pod, build_shell, build_web
 
 GONE_SECONDS = 5.0
-
-Traces = Mapping[str, frozenset[str]]
-
-
-def read_traces(node: RuntimeNode) -> Traces:
-    """Everything on the node in which a pod can leave something."""
-    paths = node.paths
-    return {
-        "mounts": frozenset(_list_mounts(node)),
-        "cgroups": frozenset(each for each in list_cgroups() if f"{node.cgroup_root}/kubepods/" in each),
-        "agent's files": frozenset(map(str, paths.agent_root.rglob("*"))),
-        "logs": frozenset(map(str, paths.pod_logs_directory.rglob("*"))),
-        "addresses": frozenset(map(str, paths.cni_state_directory.glob("*/10.*"))),
-        "containers": frozenset(node.run(["ctr", "containers", "ls", "-q"]).stdout.split()),
-        "links": frozenset(_list_links(node)),
-        "rules": frozenset(node.run(["nft", "list", "ruleset"]).stdout.splitlines()),
-    }
-
-
-def _list_mounts(node: RuntimeNode) -> Iterator[str]:
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        target = line.split()[1]
-        if f"/{node.paths.lab.mark}/{node.name}/" in target:
-            yield target
-
-
-def _list_links(node: RuntimeNode) -> Iterator[str]:
-    for line in node.run(["ip", "-brief", "link"]).stdout.splitlines():
-        yield line.split()[0]
-
-
-def find_new(before: Traces, after: Traces) -> Mapping[str, list[str]]:
-    return {what: sorted(items - before[what]) for what, items in after.items() if items - before[what]}
 
 
 async def test_a_pod_leaves_nothing_behind(cluster: Cluster, scene: Scene) -> None:
@@ -55,7 +19,7 @@ async def test_a_pod_leaves_nothing_behind(cluster: Cluster, scene: Scene) -> No
     await scene.create(CONFIG_MAPS, {"metadata": {"name": "settings"}, "data": {"a": "b"}})
     await scene.create(SECRETS, {"metadata": {"name": "keys"}, "stringData": {"a": "b"}})
     mounts = [{"name": each, "mountPath": f"/{each}"} for each in ("disk", "memory", "settings", "keys")]
-    before = await asyncio.to_thread(read_traces, node)
+    before = await asyncio.to_thread(read_node_traces, node)
 
     await scene.start_pod(
         build_pod(
@@ -76,11 +40,11 @@ async def test_a_pod_leaves_nothing_behind(cluster: Cluster, scene: Scene) -> No
             ],
         )
     )
-    during = find_new(before, await asyncio.to_thread(read_traces, node))
+    during = find_new_traces(before, await asyncio.to_thread(read_node_traces, node))
     assert during.keys() == before.keys(), "the test sees what a pod makes"
     await scene.delete_pod("full")
     await scene.wait_until_gone(PODS, "full")
 
     deadline = time.monotonic() + GONE_SECONDS
-    while left := find_new(before, await asyncio.to_thread(read_traces, node)):
+    while left := find_new_traces(before, await asyncio.to_thread(read_node_traces, node)):
         assert time.monotonic() < deadline, left

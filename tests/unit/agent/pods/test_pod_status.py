@@ -361,6 +361,11 @@ def test_last_words_share_twelve_kibibytes() -> None:
     assert len(ended.message) == 4096
 
 
+def test_a_start_that_was_cut_short_is_no_end_of_the_pod() -> None:
+    cut = exited(code=128, started_at=None, message="context canceled")
+    assert compute(cut, pod=new_pod(restart_policy="Never")).phase not in ("Failed", "Succeeded")
+
+
 def test_what_is_empty_is_not_written_and_what_the_api_demands_is() -> None:
     status = msgspec.to_builtins(first(compute(exited(code=0), pod=new_pod(restart_policy="Never"))))
     assert status["state"]["terminated"] == {

@@ -147,6 +147,22 @@ async def test_watches_as_long_as_some_pod_names_the_object() -> None:
     await config.aclose()
 
 
+async def test_tells_once_what_no_pod_names_any_more_but_not_at_its_own_end() -> None:
+    config = WatchedConfig(_Api())
+    unnamed: list[ConfigName] = []
+    config.subscribe_unnamed(unnamed.append)
+    config.retain(_pod("one"))
+    config.retain(_pod("two"))
+    config.release(PodUID("uid-one"))
+    assert unnamed == []
+    config.release(PodUID("uid-two"))
+    config.release(PodUID("uid-two"))
+    assert unnamed == [ConfigMapName(KEY)]
+    config.retain(_pod("three"))
+    await config.aclose()
+    assert unnamed == [ConfigMapName(KEY)]
+
+
 async def test_tells_each_pod_that_names_a_changed_object() -> None:
     api, told = _Api(), list[PodUID]()
     config = WatchedConfig(api)

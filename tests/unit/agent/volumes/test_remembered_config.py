@@ -151,6 +151,16 @@ async def test_a_torn_file_is_set_aside_and_named(tmp_path: Path, caplog: pytest
         await config.read_object(SETTINGS)
 
 
+async def test_what_no_pod_names_any_more_leaves_no_file(tmp_path: Path) -> None:
+    await remember(tmp_path, color=b"red")
+    config = open_config(Api(), tmp_path)
+    for _ in range(2):
+        config.forget(SETTINGS)
+        config.forget(KEYS)
+    await write_out(config)
+    assert list((tmp_path / "checkpoint/config-maps").iterdir()) == []
+
+
 # --- tokens -------------------------------------------------------------------------------------------------
 
 REFERENCE = TokenRef(audience="", expiration_seconds=3600)

@@ -1,0 +1,284 @@
+"""Pods that come, change and go while the agent is killed at each action in turn: nothing is left of them.
+
+A shell on a lab of one node, whose agent is `bench.soak.mortal_agent`; `list_points` and `count_starts` are
+pure. A first pod that nobody disturbs shows which actions there are; with each later one the agent dies
+before, in the middle of or after one of them, several pods at a time. `soak_kills` is used by the tests too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.report import Figure
+from bench.soak.findings import Check, Findings, SoakOptions
+from bench.soak.mortal_agent import DIE_AFTER, DIE_AT, DIE_WHEN, Moment, Note, read_notes
+from kubeapi.client import PatchType
+from kubeapi.pod import Pod
+from kubeapi.resources import CONFIG_MAPS, PODS, SECRETS
+from lab.agents import PROGRAM, build_agent_argv
+from lab.cluster import Cluster, ClusterSettings, running_cluster
+from lab.control_plane import build_berth_argv, build_berth_environment
+from lab.errors import LabError
+from lab.node_traces import Traces, find_new_traces, read_node_traces
+from lab.processes import Process, Program, is_running, reap, start_program
+from lab.runtime_node import RuntimeNode
+from tests.cluster.scene import Document, Scene, build_pod, build_shell, is_ready, new_scene
+
+_CYCLES: Final = 200
+_AT_A_TIME: Final = 4
+_STEP_SECONDS: Final = 90.0
+_SETTLE_SECONDS: Final = 30.0
+_MODULE: Final = "bench.soak.mortal_agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where the agent dies; `after_seconds` into the action for a death in the middle."""
+
+    action: str
+    moment: Moment
+    after_seconds: float = 0.0
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        return {DIE_AT: self.action, DIE_WHEN: self.moment.value, DIE_AFTER: f"{self.after_seconds:.4f}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """What became of one pod: where its agent died, and how often each container started."""
+
+    name: str
+    died: tuple[str, ...]
+    starts: Mapping[str, int]
+
+
+def run(options: SoakOptions) -> Findings:
+    """Two hundred pods, four at a time."""
+    with running_cluster(ClusterSettings(name="soak-kill", bound_to_this_process=True)) as cluster:
+        return asyncio.run(soak_kills(cluster, cycles=options.repeats or _CYCLES))
+
+
+async def soak_kills(cluster: Cluster, *, cycles: int) -> Findings:
+    """Raises AssertionError when a pod doesn't become Ready, change, or go."""
+    began = time.monotonic()
+    node, directory = cluster.nodes[0], cluster.nodes[0].paths.data / "kills"
+    directory.mkdir()
+    async with _mortal_agent(cluster, directory), new_scene(cluster, "soak-kill") as scene:
+        await scene.create(SECRETS, {"metadata": {"name": "keys"}, "stringData": {"key": "secret"}})
+        stage = _Stage(scene, directory)
+        uid = (await stage.live("undisturbed", {})).uid
+        points = list_points(read_notes(directory, uid))
+        before = await asyncio.to_thread(read_node_traces, node)
+        done = await stage.live_all(_repeat(points, cycles))
+        left = await _read_left(node, before)
+    return _build_findings(points, done, left, time.monotonic() - began)
+
+
+def list_points(notes: Sequence[Note]) -> tuple[Point, ...]:
+    """Each action of a pod's life before, in the middle and after it; each once before any twice."""
+    longest: dict[str, float] = {}
+    for note in notes:
+        longest[note.action] = max(note.seconds, longest.get(note.action, 0.0))
+    moments = tuple(Moment)
+    return tuple(
+        Point(action, moments[(index + turn) % len(moments)], seconds / 2)
+        for turn in range(len(moments))
+        for index, (action, seconds) in enumerate(longest.items())
+    )
+
+
+def _build_findings(
+    points: Sequence[Point], done: Sequence[Cycle], left: Sequence[str], seconds: float
+) -> Findings:
+    planned = points[: len(done)]
+    unreached = (
+        f"{cycle.name}: {point.action}"
+        for point, cycle in zip(_repeat(points, len(done)), done, strict=True)
+        if not cycle.died
+    )
+    doubled = (
+        f"{cycle.name}, killed {' and '.join(cycle.died)}: {dict(cycle.starts)}"
+        for cycle in done
+        if any(cycle.starts.get(name) != 1 for name in _CONTAINERS)
+    )
+    return Findings(
+        "kill-cycles",
+        (
+            Check("things left on the node", tuple(left)),
+            Check("pods whose containers didn't each start exactly once", tuple(doubled)),
+            Check("deaths that weren't reached", tuple(unreached)),
+        ),
+        (
+            Figure("pods", len(done), ""),
+            Figure("deaths of the agent", sum(len(cycle.died) for cycle in done), ""),
+            Figure("actions died at", len({point.action for point in planned}), ""),
+            Figure("moments of actions died at", len(planned), ""),
+            Figure("time", seconds, "s"),
+        ),
+    )
+
+
+def _repeat(points: Sequence[Point], count: int) -> tuple[Point, ...]:
+    return tuple(points[number % len(points)] for number in range(count))
+
+
+async def _read_left(node: RuntimeNode, before: Traces) -> tuple[str, ...]:
+    """What is there and wasn't, once that doesn't get less any more."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while left := find_new_traces(before, await asyncio.to_thread(read_node_traces, node)):
+        if time.monotonic() > deadline:
+            break
+    return tuple(f"{what}: {item}" for what, items in left.items() for item in items)
+
+
+# --- pods ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    scene: Scene
+    directory: Path
+
+    async def live_all(self, points: Sequence[Point]) -> tuple[Cycle, ...]:
+        """One pod for each point, a few at a time; in the points' order."""
+        places = asyncio.Semaphore(_AT_A_TIME)
+
+        async def live(number: int, point: Point) -> Cycle:
+            async with places:
+                pod = await self.live(f"cycle-{number}", point.annotations)
+            notes = read_notes(self.directory, pod.uid)
+            died = tuple(f"{note.died} {note.action}" for note in notes if note.died)
+            return Cycle(pod.metadata.name, died, count_starts(self._host_file(pod.metadata.name)))
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(live(number, point)) for number, point in enumerate(points)]
+        return tuple(task.result() for task in tasks)
+
+    async def live(self, name: str, annotations: Mapping[str, str]) -> Pod:
+        """A pod's whole life: Ready, another configuration, another size, deleted, gone."""
+        scene = self.scene
+        await scene.create(CONFIG_MAPS, {"metadata": {"name": name}, "data": {"color": "red"}})
+        pod = await scene.create(PODS, _build_pod(name, annotations, self._host_file(name).parent))
+        await scene.wait_for_pod(name, is_ready, _STEP_SECONDS)
+        patch = {"data": {"color": "blue"}}
+        await scene.client.patch(CONFIG_MAPS, patch, name, scene.namespace, patch_type=PatchType.MERGE)
+        await self._wait_for_color(pod, "blue")
+        await self._resize(name)
+        await scene.wait_for_pod(name, _has_new_size, _STEP_SECONDS)
+        await scene.delete_pod(name)
+        await scene.wait_until_gone(PODS, name, seconds=_STEP_SECONDS)
+        await scene.client.delete(CONFIG_MAPS, name, scene.namespace)
+        return pod
+
+    def _host_file(self, name: str) -> Path:
+        return self.directory / "host" / name
+
+    async def _resize(self, name: str) -> None:
+        patch = {"spec": {"containers": [{"name": "web", "resources": _LARGER}]}}
+        await self.scene.client.patch(
+            PODS, patch, name, self.scene.namespace, patch_type=PatchType.STRATEGIC, subresource="resize"
+        )
+
+    async def _wait_for_color(self, pod: Pod, color: str) -> None:
+        root = self.scene.cluster.nodes[0].paths.agent_root
+        deadline = time.monotonic() + _STEP_SECONDS
+        while color not in {path.read_text() for path in root.glob(f"pods/{pod.uid}/volumes/*/config/color")}:
+            assert time.monotonic() < deadline, f"{pod.metadata.name} doesn't get its new configuration"
+            await asyncio.sleep(0.05)  # the file is written by another process
+
+
+def count_starts(path: Path) -> Mapping[str, int]:
+    """How often each container has written its name into its pod's file."""
+    return Counter(path.read_text().split() if path.exists() else ())
+
+
+_SMALL: Final[Document] = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}}
+_LARGER: Final[Document] = {"requests": {"cpu": "20m", "memory": "16Mi"}, "limits": {"memory": "80Mi"}}
+_CONTAINERS: Final = ("first", "aside", "web", "deaf")
+
+
+def _has_new_size(pod: Pod) -> bool:
+    found = (each.resources for each in pod.status.container_statuses if each.name == "web")
+    return any(resources is not None and resources.limits == _LARGER["limits"] for resources in found)
+
+
+def _build_pod(name: str, annotations: Mapping[str, str], host: Path) -> Document:
+    """One with everything that can be left behind."""
+    document = build_pod(
+        name,
+        _build_container("web", name, resources=_SMALL, readinessProbe=_READY, lifecycle=_HOOKS),
+        _build_container("deaf", name, "trap '' TERM; while :; do sleep 1; done"),
+        initContainers=[
+            _build_container("first", name, "exit 0"),
+            _build_container("aside", name, restartPolicy="Always"),
+        ],
+        volumes=[
+            {"name": "host", "hostPath": {"path": str(host), "type": "DirectoryOrCreate"}},
+            {"name": "disk", "emptyDir": {}},
+            {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+            {"name": "config", "configMap": {"name": name}},
+            {"name": "keys", "secret": {"secretName": "keys"}},
+        ],
+    )
+    document["metadata"]["annotations"] = dict(annotations)
+    return document
+
+
+def _build_container(container: str, pod: str, script: str = "exec sleep 86400", **fields: Any) -> Document:
+    mounts = [
+        *({"name": each, "mountPath": f"/{each}"} for each in ("host", "memory", "config", "keys")),
+        {"name": "disk", "mountPath": "/part", "subPath": "a/part"},
+    ]
+    return build_shell(f"echo {container} >> /host/{pod}; {script}", container, volumeMounts=mounts, **fields)
+
+
+_READY: Final[Document] = {"exec": {"command": ["test", "-e", "/memory/up"]}, "periodSeconds": 1}
+_HOOKS: Final[Document] = {
+    "postStart": {"exec": {"command": ["touch", "/memory/up"]}},
+    "preStop": {"exec": {"command": ["rm", "/memory/up"]}},
+}
+
+
+# --- the agent that dies ------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _mortal_agent(cluster: Cluster, directory: Path) -> AsyncIterator[None]:
+    """In the place of the first node's own agent, which is back after the block."""
+    node = cluster.nodes[0]
+    await asyncio.to_thread(cluster.kill_node, node.name)
+    process = start_program(_build_program(cluster, node, directory))
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(_end, process)
+        await asyncio.to_thread(cluster.restart_node, node.name)
+
+
+def _build_program(cluster: Cluster, node: RuntimeNode, directory: Path) -> Program:
+    flags = build_agent_argv(node, cluster.state.proxy_mode)[len(build_berth_argv("agent")) :]
+    environment = dict(node.environment) | build_berth_environment(cluster.names)
+    return node.program(PROGRAM, (sys.executable, "-P", "-m", _MODULE, str(directory), *flags), environment)
+
+
+def _end(process: Process) -> None:
+    """Returns once it is gone, and the agent with it: the next one needs its lock."""
+    if is_running(process):
+        os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STEP_SECONDS
+    while is_running(process):
+        if time.monotonic() > deadline:
+            raise LabError(f"the mortal agent (pid {process.pid}) doesn't end")
+        time.sleep(0.02)
+    reap(process.pid)
