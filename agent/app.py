@@ -125,6 +125,7 @@ async def _run(foundation: Foundation, stack: AsyncExitStack) -> None:
     pods = JoinedPods(foundation, reporter)
     stack.push_async_callback(pods.aclose)
     await _open_listeners(foundation, pods, stack)
+    await reporter.read_features()
     pods.start()
     loops: dict[str, Loop] = {
         "node status": reporter.run,

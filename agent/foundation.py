@@ -20,6 +20,7 @@ from agent.pods.manifests import ManifestObjects
 from agent.pods.pod_api import PodApi
 from agent.pods.pod_events import PodEvents
 from agent.pods.ports import ObservablePods
+from agent.pods.runtime_class import RuntimeHandlers
 from agent.pods.sources import PodSink
 from agent.pods.static_pods import ManifestRules
 from agent.runtime.client import RuntimeClient
@@ -65,6 +66,9 @@ class Cluster(Protocol):
 
     @property
     def pod_events(self) -> PodEvents: ...
+
+    @property
+    def runtime_handlers(self) -> RuntimeHandlers: ...
 
     @property
     def client_authority(self) -> bytes | None:

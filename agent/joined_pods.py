@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from agent.checkpoint.boot import note_boot
@@ -29,11 +30,14 @@ from agent.pods.lanes import PodLanes
 from agent.pods.launch_queue import LaunchQueue
 from agent.pods.orphan_directories import OrphanDirectories
 from agent.pods.pod_files import LocalPodFiles
+from agent.pods.runtime_class import RuntimeHandlers
 from agent.pods.sandbox_config import PodEnvironment
 from agent.pods.sources import StaticSource
 from agent.pods.status import NodeFacts
 from agent.pods.status_writer import StatusWriter
 from agent.pods.termination_log import read_termination_message
+from agent.pods.user_ids import IDPool, choose_pool
+from agent.pods.user_namespaces import LocalUserNamespaces
 from agent.probes.check import ProbeCheck
 from agent.probes.loop_lag import LoopLag
 from agent.probes.runner import TaskProbeRunner
@@ -42,6 +46,7 @@ from agent.proxy.drain import LocalDrain, NoDrain
 from agent.resources.pod_cgroups import PodCgroups, read_cgroup_facts
 from agent.resources.qos_tiers import QosTiers
 from agent.runtime.relist import Relist, watch_hints
+from agent.runtime.values import HandlerFeatures
 from agent.settings import AgentSettings, ProxyMode
 from agent.volumes.blocking import BlockingWork
 from agent.volumes.config_objects import WatchedConfig
@@ -50,10 +55,13 @@ from agent.volumes.source import PodVolumes
 from agent.volumes.tokens import ServiceAccountTokens
 from kubeapi.core import Node
 from kubeapi.meta import ObjectKey
+from kubeapi.pod import Pod
 
 _logger = logging.getLogger(__name__)
 
 _RESYNC_SECONDS: Final = 60.0
+_SUBUID: Final = Path("/etc/subuid")
+_SUBGID: Final = Path("/etc/subgid")
 _STARTS_PER_CORE: Final = 3  # more make each slower and none sooner: a start is work for the processor
 
 
@@ -77,6 +85,7 @@ class JoinedPods:
             foundation.cluster.pod_api, foundation.cluster.find_object, random.random
         )
         self.drain = LocalDrain()
+        self.users = LocalUserNamespaces(settings.root_dir, _read_user_pool(settings))
         self.cgroups = PodCgroups(read_cgroup_facts(), settings.cgroup_root)
         self.lanes = PodLanes(
             self._build_tools(reporter),
@@ -84,6 +93,7 @@ class JoinedPods:
             read_node=lambda: foundation.cluster.nodes.get(ObjectKey("", settings.node_name)),
             max_pods=settings.max_pods,
             app_armor=is_app_armor_on(),
+            read_features=lambda pod: _find_features(pod, foundation.cluster.runtime_handlers, reporter),
         )
         self.directories = OrphanDirectories(
             settings.root_dir, settings.pod_logs_dir, self.lanes.note_directories
@@ -121,6 +131,8 @@ class JoinedPods:
                 foundation.node_ips, tuple(services.objects().values()), reporter.allocatable()
             ),
             now=time.time,
+            handlers=foundation.cluster.runtime_handlers,
+            users=self.users,
         )
         return LaneTools(
             executor=executor,
@@ -155,6 +167,7 @@ class JoinedPods:
 
     def start(self) -> None:
         """Remembered pods first: they go on whether or not anybody else answers."""
+        self.users.read_all()
         self.probes.subscribe(self.lanes.note_verdict)
         self.status_writer.subscribe_trouble(self.lanes.note_verdict)
         self.drain.subscribe(self.lanes.note_released)
@@ -200,6 +213,20 @@ class JoinedPods:
         await self.images.aclose()
         await self.config.aclose()
         await self.status_writer.aclose()
+
+
+def _find_features(pod: Pod, handlers: RuntimeHandlers, reporter: NodeReporter) -> HandlerFeatures | None:
+    """Of the pod's handler, as far as known now."""
+    handler, features = handlers.peek_handler(pod), reporter.features
+    return None if handler is None or features is None else features.of(handler)
+
+
+def _read_user_pool(settings: AgentSettings) -> IDPool:
+    return choose_pool(_read_if_there(_SUBUID), _read_if_there(_SUBGID), settings.max_pods)
+
+
+def _read_if_there(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def _build_environment(settings: AgentSettings) -> PodEnvironment:

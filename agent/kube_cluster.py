@@ -22,6 +22,7 @@ from agent.pods.mirror import MirrorKeeper
 from agent.pods.pod_api import KubePodApi
 from agent.pods.ports import ObservablePods
 from agent.pods.recorder import RecordedPodEvents
+from agent.pods.runtime_class_source import ClassHandlers
 from agent.pods.sources import ApiSource, PodSink
 from agent.pods.static_pods import BESIDE_AN_API_SERVER
 from agent.settings import AgentSettings
@@ -37,7 +38,7 @@ from kubeapi.informer import Informer
 from kubeapi.meta import ObjectKey
 from kubeapi.object_store import Change
 from kubeapi.pod import Pod
-from kubeapi.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
+from kubeapi.resources import ENDPOINT_SLICES, NODES, PODS, RUNTIME_CLASSES, SERVICES
 
 _logger = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class KubeCluster:
         self.nodes = Informer(client, NODES)
         self.services = Informer(client, SERVICES)
         self.slices = Informer(client, ENDPOINT_SLICES)
+        self._runtime_classes = Informer(client, RUNTIME_CLASSES)
+        self.runtime_handlers = ClassHandlers(self._runtime_classes, settings.root_dir)
         self.config = RememberedConfig(KubeConfigApi(client), settings.root_dir)
         self.tokens = OfflineTokens(KubeTokens(client))
         self.claims = KubeClaimApi(client)
@@ -81,6 +84,8 @@ class KubeCluster:
         return {
             "node lease": lease.run,
             "remembered ConfigMaps": self.config.run,
+            "remembered RuntimeClasses": self.runtime_handlers.run,
+            "runtime class informer": self._runtime_classes.run,
             "events": self._recorder.run,
             "pod informer": self._pods.run,
             "node informer": self.nodes.run,
@@ -89,6 +94,7 @@ class KubeCluster:
         }
 
     def go_on_with(self, pods: Sequence[Pod], *, rebooted: bool) -> None:
+        self.runtime_handlers.read_all()
         self.config.read_all()
         self.config.keep_only(pods)
         if rebooted:

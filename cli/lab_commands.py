@@ -52,8 +52,16 @@ def lab() -> None:
     show_default=True,
     help="How the agents program Services.",
 )
+@click.option(
+    "--runtime",
+    metavar="NAME|DIRECTORY",
+    envvar="BERTH_LAB_RUNTIME",
+    default="",
+    help="A containerd other than this machine's: the directory of its programs, or the name of one that "
+    "`./dev runtimes` unpacked (containerd-1.7, containerd-2). Also BERTH_LAB_RUNTIME.",
+)
 @_name_option
-def up(nodes: int, proxy_mode: str, name: str) -> None:
+def up(nodes: int, proxy_mode: str, runtime: str, name: str) -> None:
     """Bring up a server and nodes, and wait until every node is Ready.
 
     What is left of a dead lab of this name is removed first; a running one is an error.
@@ -61,7 +69,7 @@ def up(nodes: int, proxy_mode: str, name: str) -> None:
     from lab.cluster import ClusterSettings, bring_up
 
     started = time.monotonic()
-    cluster = bring_up(ClusterSettings(name=name, nodes=nodes, proxy_mode=proxy_mode))
+    cluster = bring_up(ClusterSettings(name=name, nodes=nodes, proxy_mode=proxy_mode, runtime=runtime))
     took = time.monotonic() - started
     click.echo(f"{nodes} node{'s' if nodes > 1 else ''} Ready in {took:.1f} s.")
     click.echo(f"kubectl --kubeconfig {cluster.kubeconfig} get nodes")

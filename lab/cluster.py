@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from lab.network import create_bridge, cut_link, heal_link
 from lab.prerequisites import require_programs
 from lab.processes import current_process, read_process
 from lab.runtime_node import RuntimeNode, bring_up_runtime
+from lab.runtimes import MACHINE_RUNTIME, default_runtime, find_runtime
 from lab.state import LabState, NodeState, list_labs, read_state, write_state
 from lab.teardown import remove_lab, remove_orphans
 from lab.watchdog import start_watchdog
@@ -53,6 +54,7 @@ class ClusterSettings:
     name: str = DEFAULT_LAB
     nodes: int = 1
     proxy_mode: str = "auto"
+    runtime: str = field(default_factory=default_runtime)  # as `find_runtime` takes it
     bound_to_this_process: bool = False  # the lab goes when this process does, however that ends
 
 
@@ -181,7 +183,8 @@ class Cluster:
         remove_lab(self.names)
 
     def _runtime_node(self, node: NodeState) -> RuntimeNode:
-        return RuntimeNode(self.names.node(node.name), node.index, self.addresses)
+        programs = find_runtime(self.state.runtime)
+        return RuntimeNode(self.names.node(node.name), node.index, self.addresses, programs)
 
     def _check_role(self, role: str) -> None:
         if role != SERVER:
@@ -251,6 +254,7 @@ def _plan_state(settings: ClusterSettings) -> LabState:
         nodes=tuple(NodeState(check_node_name(f"n{index}"), index) for index in range(1, settings.nodes + 1)),
         server_port=choose_host_port(),
         proxy_mode=settings.proxy_mode,
+        runtime=str(find_runtime(settings.runtime).containerd or MACHINE_RUNTIME),
         created_at=time.time(),
         owner=current_process() if settings.bound_to_this_process else None,
     )

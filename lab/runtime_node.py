@@ -36,13 +36,13 @@ from lab.processes import (
     Program,
     build_environment,
     current_process,
-    find_program,
     kill_containers_then_shims,
     kill_process,
     read_process,
     start_program,
 )
 from lab.readiness import listen_for_ready, wait_for_cri
+from lab.runtimes import MACHINE_PROGRAMS, RuntimePrograms, default_runtime, find_runtime
 from lab.state import LabState, NodeState, write_state
 from lab.teardown import remove_lab, remove_orphans
 from lab.watchdog import start_watchdog
@@ -52,22 +52,6 @@ CONTAINERD = "containerd"
 _START_SECONDS = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimePrograms:
-    """Which programs a node's runtime is made of; None: the system's.
-
-    `containerd` is a directory with containerd, containerd-shim-runc-v2 and ctr; `cni_plugins` one with the
-    CNI plugins; `runc` a program.
-    """
-
-    containerd: Path | None = None
-    cni_plugins: Path | None = None
-    runc: Path | None = None
-
-
-SYSTEM_PROGRAMS = RuntimePrograms()
-
-
 @dataclass(frozen=True, slots=True)
 class RuntimeNode:
     """Where a node's runtime is and how to work it; holds nothing open, so one can be made at any time."""
@@ -75,7 +59,7 @@ class RuntimeNode:
     paths: NodePaths
     index: int
     addresses: AddressPlan = DEFAULT_ADDRESSES
-    programs: RuntimePrograms = SYSTEM_PROGRAMS
+    programs: RuntimePrograms = MACHINE_PROGRAMS
 
     @property
     def name(self) -> str:
@@ -192,11 +176,11 @@ def bring_up_runtime(node: RuntimeNode, archive: Path) -> None:
 
 @contextlib.contextmanager
 def running_runtime_node(
-    lab_name: str, node_name: str = "n1", programs: RuntimePrograms = SYSTEM_PROGRAMS
+    lab_name: str, node_name: str = "n1", programs: RuntimePrograms | None = None
 ) -> Iterator[RuntimeNode]:
     """A lab of one node without control plane, while the block runs; gone too when this process is killed.
 
-    Labs whose owner died are removed first.
+    Its runtime is `programs`, else what BERTH_LAB_RUNTIME says. Labs whose owner died are removed first.
     """
     names = parse_lab_name(lab_name)
     check_node_name(node_name)
@@ -204,6 +188,7 @@ def running_runtime_node(
     archive = prepare_images()
     remove_orphans()
     remove_lab(names)
+    programs = programs or find_runtime(default_runtime())
     node = RuntimeNode(names.node(node_name), 1, programs=programs)
     owner = current_process()
     nodes = (NodeState(node_name, 1),)
@@ -242,13 +227,5 @@ def _containerd_settings(node: RuntimeNode) -> ContainerdSettings:
         sandbox_image=PAUSE_IMAGE,
         restrict_oom_score_adj=not has_bounding_capability(status, CAP_SYS_RESOURCE),
         snapshotter=choose_snapshotter(filesystem),
-        runc=_choose_runc(programs),
+        runc=programs.runc,
     )
-
-
-def _choose_runc(programs: RuntimePrograms) -> Path | None:
-    """Named where containerd isn't the system's: a runc beside it may be another one, or none."""
-    if programs.runc is None and programs.containerd is not None:
-        found = find_program("runc")
-        return Path(found) if found is not None else None
-    return programs.runc

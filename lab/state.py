@@ -33,6 +33,7 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeState, ...] = ()
     server_port: int = 0  # on the host's 127.0.0.1; 0: no control plane
     proxy_mode: str = "auto"
+    runtime: str = ""  # the directory of its nodes' runtime programs; "": the machine's
     created_at: float = 0.0  # seconds since the epoch; 0: unknown
     owner: Process | None = None  # gone: the lab is an orphan; None: it stays until `down`
 

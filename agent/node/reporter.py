@@ -33,7 +33,7 @@ from agent.node.status import (
     shows_report,
 )
 from agent.runtime.errors import RuntimeServiceError
-from agent.runtime.values import RuntimeCondition, RuntimeImage, RuntimeVersion
+from agent.runtime.values import RuntimeCondition, RuntimeFeatures, RuntimeImage, RuntimeVersion
 from kubeapi.backoff import Backoff
 from kubeapi.core import Node, NodeStatus
 from kubeapi.errors import KubeAPIError
@@ -56,6 +56,8 @@ class NodeRuntime(Protocol):
     async def read_version(self) -> RuntimeVersion: ...
 
     async def read_conditions(self) -> tuple[RuntimeCondition, ...]: ...
+
+    async def read_features(self) -> RuntimeFeatures: ...
 
     async def list_images(self) -> tuple[RuntimeImage, ...]: ...
 
@@ -84,6 +86,7 @@ class NodeReporter:
         self._reported: NodeStatus | None = None
         self._reported_at = float("-inf")
         self._version: RuntimeVersion | None = None
+        self._features: RuntimeFeatures | None = None
         self._images: tuple[RuntimeImage, ...] = ()
         self._images_at = float("-inf")
         self._hint = asyncio.Event()
@@ -91,6 +94,11 @@ class NodeReporter:
         self._registered = asyncio.Event()
 
     # --- lookups in memory ----------------------------------------------------------------------------------
+
+    @property
+    def features(self) -> RuntimeFeatures | None:
+        """What the runtime said last that it can do; None before it has said so."""
+        return self._features
 
     @property
     def node(self) -> Node | None:
@@ -220,6 +228,7 @@ class NodeReporter:
         try:
             view = RuntimeView(await self._runtime.read_conditions(), stall=self._find_stall())
             if self._version is None:
+                await self.read_features()
                 self._version = await self._runtime.read_version()
             await self._read_images()
         except RuntimeServiceError as error:
@@ -227,6 +236,10 @@ class NodeReporter:
             # A runtime that comes back may be another version.
             self._version = None
         return Observation(facts, view, self._version, self._images)
+
+    async def read_features(self) -> None:
+        """Asks the runtime what it can do; raises RuntimeServiceError."""
+        self._features = await self._runtime.read_features()
 
     async def _read_images(self) -> None:
         """From time to time; a list that doesn't come says nothing about the pods."""

@@ -10,9 +10,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from agent.pods.app_armor import asks_for_app_armor
 from agent.pods.critical_pods import choose_preempted, is_critical
 from agent.pods.goal import is_sidecar, is_static
+from agent.pods.sysctls import find_forbidden_sysctl
 from agent.resources.requests import compute_pod_request, list_requested, read_amount
+from agent.runtime.values import HandlerFeatures
 from kubeapi.core import Node, Taint
 from kubeapi.pod import (
     NodeSelector,
@@ -24,22 +27,7 @@ from kubeapi.pod import (
 )
 
 _OS_LABEL: Final = "kubernetes.io/os"
-_SAFE_SYSCTLS: Final = frozenset(
-    {
-        "kernel.shm_rmid_forced",
-        "net.ipv4.ip_local_port_range",
-        "net.ipv4.tcp_syncookies",
-        "net.ipv4.ping_group_range",
-        "net.ipv4.ip_unprivileged_port_start",
-        "net.ipv4.ip_local_reserved_ports",
-        "net.ipv4.tcp_keepalive_time",
-        "net.ipv4.tcp_fin_timeout",
-        "net.ipv4.tcp_keepalive_intvl",
-        "net.ipv4.tcp_keepalive_probes",
-        "net.ipv4.tcp_rmem",
-        "net.ipv4.tcp_wmem",
-    }
-)
+_MINIMUM: Final = HandlerFeatures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +48,34 @@ class Admission:
     preempted: tuple[Pod, ...] = ()
 
 
-def admit_pod(pod: Pod, node: Node | None, others: Iterable[Pod], max_pods: int) -> Refusal | None:
+def admit_pod(
+    pod: Pod,
+    node: Node | None,
+    others: Iterable[Pod],
+    max_pods: int,
+    features: HandlerFeatures | None = _MINIMUM,
+) -> Refusal | None:
     """None: the pod may run. `others` are the pods that hold resources here; a node not known yet refuses
-    nothing.
+    nothing, and neither do `features` of the pod's runtime handler that aren't known yet.
     """
-    return next(_list_refusals(pod, node, tuple(others), max_pods), None)
+    return next(_list_refusals(pod, node, tuple(others), max_pods, features), None)
 
 
 def admit_new_pod(
-    pod: Pod, node: Node | None, others: Iterable[Pod], max_pods: int, *, app_armor: bool = True
+    pod: Pod,
+    node: Node | None,
+    others: Iterable[Pod],
+    max_pods: int,
+    *,
+    app_armor: bool = True,
+    features: HandlerFeatures | None = _MINIMUM,
 ) -> Admission:
     """As `admit_pod`; a critical pod that lacks nothing but resources has others make room for it.
 
     `app_armor`: whether the kernel enforces profiles.
     """
     present = tuple(others)
-    refusals = tuple(_list_refusals(pod, node, present, max_pods))
+    refusals = tuple(_list_refusals(pod, node, present, max_pods, features))
     if not app_armor and (unenforced := _check_app_armor(pod)) is not None:
         refusals = (*refusals, unenforced)
     if not refusals:
@@ -88,14 +88,19 @@ def admit_new_pod(
     return Admission(refusals[0])
 
 
-def _list_refusals(pod: Pod, node: Node | None, others: tuple[Pod, ...], max_pods: int) -> Iterator[Refusal]:
+def _list_refusals(
+    pod: Pod,
+    node: Node | None,
+    others: tuple[Pod, ...],
+    max_pods: int,
+    features: HandlerFeatures | None,
+) -> Iterator[Refusal]:
     """In the order in which the kubelet asks."""
     for refusal in (
-        _check_user_namespace(pod),
         _check_sysctls(pod),
         _check_os_label(pod),
         _check_os(pod),
-        _check_supplemental_groups(pod),
+        find_unsupported(pod, features) if features is not None else None,
     ):
         if refusal is not None:
             yield refusal
@@ -113,22 +118,30 @@ def _list_refusals(pod: Pod, node: Node | None, others: tuple[Pod, ...], max_pod
 
 def _check_app_armor(pod: Pod) -> Refusal | None:
     """For a kernel without AppArmor: a profile that is asked for would quietly not be there."""
-    shared = pod.spec.security_context
-    asked = [shared.app_armor_profile if shared is not None else None]
-    for container in (*pod.spec.init_containers, *pod.spec.containers):
-        own = container.security_context
-        asked.append(own.app_armor_profile if own is not None else None)
-    if all(profile is None or profile.type == "Unconfined" for profile in asked):
+    if not asks_for_app_armor(pod):
         return None
     return Refusal("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
 
 
-def _check_supplemental_groups(pod: Pod) -> Refusal | None:
-    """Strict needs a runtime that leaves out the groups of the image; none is asked for that yet."""
+def asks_for_features(pod: Pod) -> bool:
+    """Whether `find_unsupported` has anything to ask."""
+    return find_unsupported(pod, _MINIMUM) is not None
+
+
+def find_unsupported(pod: Pod, features: HandlerFeatures) -> Refusal | None:
+    """What the pod asks of its runtime handler that this one can't do: it would quietly be left out."""
+    if pod.spec.host_users is False:
+        if not features.user_namespaces:
+            message = "the container runtime has no user namespaces for pods of this runtime class"
+            return Refusal("UserNamespacesNotSupported", message)
+        if pod.spec.host_network or pod.spec.host_pid or pod.spec.host_ipc:
+            message = "a pod with hostUsers: false can't use the host's network, processes or IPC"
+            return Refusal("UserNamespacesNotSupported", message)
     context = pod.spec.security_context or PodSecurityContext()
-    if context.supplemental_groups_policy in (None, "", "Merge"):
+    policy = context.supplemental_groups_policy
+    if policy in (None, "", "Merge") or (policy == "Strict" and features.supplemental_groups_policy):
         return None
-    message = f"SupplementalGroupsPolicy={context.supplemental_groups_policy} is not supported in this node"
+    message = f"SupplementalGroupsPolicy={policy} is not supported in this node"
     return Refusal("SupplementalGroupsPolicyNotSupported", message)
 
 
@@ -146,22 +159,9 @@ def _check_os(pod: Pod) -> Refusal | None:
     return Refusal("PodOSNotSupported", message)
 
 
-def _check_user_namespace(pod: Pod) -> Refusal | None:
-    """Running it without one would quietly give it the host's users."""
-    if pod.spec.host_users is not False:
-        return None
-    return Refusal("UserNamespacesNotSupported", "this node has no user namespaces for pods yet")
-
-
 def _check_sysctls(pod: Pod) -> Refusal | None:
-    context = pod.spec.security_context or PodSecurityContext()
-    for sysctl in context.sysctls:
-        name = sysctl.name.replace("/", ".")
-        if name not in _SAFE_SYSCTLS:
-            return Refusal("SysctlForbidden", f'forbidden sysctl: "{name}" not allowlisted')
-        if pod.spec.host_network and name.startswith("net."):
-            return Refusal("SysctlForbidden", f'forbidden sysctl: "{name}" not allowed with host net enabled')
-    return None
+    forbidden = find_forbidden_sysctl(pod)
+    return None if forbidden is None else Refusal("SysctlForbidden", forbidden)
 
 
 def _check_pod_limit(others: tuple[Pod, ...], max_pods: int) -> Iterator[Refusal]:

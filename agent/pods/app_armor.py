@@ -1,7 +1,7 @@
 """Which AppArmor profile a container is to run under.
 
 Pure. Called by `security` and by the admission. Follows the "Restrict a Container's Access to Resources with
-AppArmor" page: the container's field, then the annotation from before there were fields, then the pod's field.
+AppArmor" page: the container's field, the annotation from before there were fields, then the pod's field.
 """
 
 from __future__ import annotations

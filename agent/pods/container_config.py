@@ -19,6 +19,7 @@ from agent.pods.observed import ObservedPod
 from agent.pods.ports import ContainerID, LocalImage, Unavailable
 from agent.pods.sandbox_config import PodEnvironment, build_pod_labels
 from agent.pods.security import build_container_security
+from agent.pods.user_ids import IDRange
 from agent.resources.qos import compute_cpu_quota, compute_cpu_shares, compute_oom_score_adj
 from agent.runtime.values import CONTAINER_NAME_LABEL
 from cri_proto.runtime.v1 import api_pb2 as cri
@@ -52,6 +53,7 @@ class ContainerInputs:
     mounts: tuple[ContainerMount, ...]
     termination_file: Path
     target_id: ContainerID | None = None
+    users: IDRange | None = None
 
     def __repr__(self) -> str:
         return f"ContainerInputs({self.image.ref}, {len(self.environment)} variables)"
@@ -86,7 +88,9 @@ def build_container_config(
         stop_signal=_choose_stop_signal(container),
         linux=cri.LinuxContainerConfig(
             resources=build_container_resources(pod, container, environment.memory_capacity_bytes),
-            security_context=build_container_security(pod, container, inputs.image, environment.seccomp_root),
+            security_context=build_container_security(
+                pod, container, inputs.image, environment.seccomp_root, inputs.users
+            ),
         ),
     )
     if inputs.target_id is not None:

@@ -112,7 +112,7 @@ def _read_source(pod: Pod, source: EnvFromSource, facts: EnvironmentFacts) -> It
                 continue
             raise Unavailable(CONFIG_ERROR, f'{kind} "{reference.name}" not found')
         for key, value in data.items():
-            if kind == "secret" or is_text(value):  # binaryData is for volumes
+            if kind == "secret" or _is_text(value):  # binaryData is for volumes
                 yield source.prefix + key, _decode(value, kind, reference.name, key)
 
 
@@ -133,7 +133,11 @@ def _compute_variable(
 def _read_key(pod: Pod, reference: KeySelector, lower_kind: str, kind: str, contents: Contents) -> str | None:
     key = ObjectKey(pod.metadata.namespace, reference.name)
     data = contents.get(key)
-    if data is not None and reference.key in data and (lower_kind == "secret" or is_text(data[reference.key])):
+    if (
+        data is not None
+        and reference.key in data
+        and (lower_kind == "secret" or _is_text(data[reference.key]))
+    ):
         return _decode(data[reference.key], lower_kind, reference.name, reference.key)
     if reference.optional:
         return None
@@ -142,7 +146,7 @@ def _read_key(pod: Pod, reference: KeySelector, lower_kind: str, kind: str, cont
     raise Unavailable(CONFIG_ERROR, f"couldn't find key {reference.key} in {kind} {key}")
 
 
-def is_text(value: bytes) -> bool:
+def _is_text(value: bytes) -> bool:
     """Whether an environment can hold it."""
     try:
         value.decode()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from agent.pods.actions import (
@@ -33,6 +33,7 @@ from agent.pods.actions import (
     UpdateContainerResources,
     UpdatePodCgroup,
 )
+from agent.pods.admission import asks_for_features, find_unsupported
 from agent.pods.container_config import (
     ContainerInputs,
     ContainerMount,
@@ -76,8 +77,11 @@ from agent.pods.resize_update import (
     find_memory_conflict,
     is_memory_lowered,
 )
+from agent.pods.runtime_class import NamedHandlers, RuntimeHandlers
 from agent.pods.sandbox_config import PodEnvironment, build_log_directory, build_sandbox_config
 from agent.pods.status_writer import StatusWriter
+from agent.pods.user_ids import IDRange
+from agent.pods.user_namespaces import NoUserNamespaces, UserNamespaces
 from agent.resources.pod_limits import compute_pod_limits
 from agent.runtime.service import RuntimeService
 from agent.runtime.stop_signal import stop_with_signal
@@ -128,6 +132,8 @@ class Executor:
     environment: PodEnvironment
     read_node: Callable[[], NodeView]
     now: Callable[[], float]
+    handlers: RuntimeHandlers = field(default_factory=NamedHandlers)
+    users: UserNamespaces = field(default_factory=NoUserNamespaces)
 
     async def execute(self, action: Action, view: PodView) -> ActionResult:
         """Does it, or raises."""
@@ -135,12 +141,7 @@ class Executor:
             case PrepareVolumes() | RefreshVolumes() | RemoveVolumes():
                 return await self._do_volumes(action, view.pod)
             case RunPodSandbox():
-                async with asyncio.timeout(_FILES_SECONDS):
-                    await self.files.prepare_pod(view.pod)
-                    await self.files.limit_pod(view.pod, compute_pod_limits(view.pod))
-                config = build_sandbox_config(view.pod, action.attempt, self.environment)
-                handler = view.pod.spec.runtime_class_name or ""
-                return SandboxMade(await self.runtime.run_pod_sandbox(config, handler), action.attempt)
+                return await self._run_sandbox(action, view.pod)
             case StopPodSandbox():
                 await self.runtime.stop_pod_sandbox(action.sandbox_id)
             case RemovePodSandbox():
@@ -171,11 +172,34 @@ class Executor:
             case RemovePodFiles():
                 async with asyncio.timeout(_FILES_SECONDS):
                     await self.files.remove_pod(view.pod)
+                self.users.release(view.pod.uid)
             case DeletePod():
                 await self._delete_pod(view.pod)
             case _:
                 assert_never(action)
         return None
+
+    async def _run_sandbox(self, action: RunPodSandbox, pod: Pod) -> SandboxMade:
+        handler = await self._choose_handler(pod)
+        async with asyncio.timeout(_FILES_SECONDS):
+            users = await self._choose_users(pod)
+            config = build_sandbox_config(pod, action.attempt, self.environment, users)
+            await self.files.prepare_pod(pod)
+            await self.files.limit_pod(pod, compute_pod_limits(pod))
+        return SandboxMade(await self.runtime.run_pod_sandbox(config, handler), action.attempt)
+
+    async def _choose_handler(self, pod: Pod) -> str:
+        """One that can do what the pod asks for: since its admission the runtime may have become another."""
+        async with asyncio.timeout(_CONFIG_SECONDS):
+            handler = await self.handlers.find_handler(pod)
+        if asks_for_features(pod):
+            features = await self.runtime.read_handler_features(handler)
+            if (refusal := find_unsupported(pod, features)) is not None:
+                raise Unavailable("FailedCreatePodSandBox", refusal.message)
+        return handler
+
+    async def _choose_users(self, pod: Pod) -> IDRange | None:
+        return await self.users.allocate(pod.uid) if pod.spec.host_users is False else None
 
     async def _do_volumes(
         self, action: PrepareVolumes | RefreshVolumes | RemoveVolumes, pod: Pod
@@ -221,15 +245,16 @@ class Executor:
         container = _find(view.pod, action.container)
         variables = await self._read_environment(view, container)
         async with asyncio.timeout(_FILES_SECONDS):
+            users = await self._choose_users(view.pod)
             files, mounts = await self._prepare_mounts(action, view, container, variables)
         image = view.progress.images[action.container].image
         target = find_target(container, view.pod, view.observed)
-        inputs = ContainerInputs(image, variables, mounts, files.termination, target)
+        inputs = ContainerInputs(image, variables, mounts, files.termination, target, users)
         sandbox = next(s for s in view.observed.sandboxes if s.id == action.sandbox_id)
         container_id = await self.runtime.create_container(
             action.sandbox_id,
             build_container_config(view.pod, container, action, inputs, self.environment),
-            build_sandbox_config(view.pod, sandbox.attempt, self.environment),
+            build_sandbox_config(view.pod, sandbox.attempt, self.environment, users),
         )
         created = ObservedContainer(
             id=container_id,
@@ -274,11 +299,10 @@ class Executor:
     async def _prepare_mounts(
         self, action: CreateContainer, view: PodView, container: Container, variables: Mapping[str, str]
     ) -> tuple[ContainerFiles, tuple[ContainerMount, ...]]:
-        handler = view.pod.spec.runtime_class_name or ""
-        recursion = (
-            asks_for_recursion(container)
-            and (await self.runtime.read_handler_features(handler)).recursive_read_only
-        )
+        recursion = False
+        if asks_for_recursion(container):
+            handler = await self.handlers.find_handler(view.pod)
+            recursion = (await self.runtime.read_handler_features(handler)).recursive_read_only
         mounts = plan_mounts(container, view.progress.volumes or {}, variables, recursion)
         try:
             files = await self.files.prepare_container(

@@ -1,8 +1,8 @@
 """One pod's lane: looks, plans, starts what is planned, reports; over and over until the pod is gone.
 
-The shell around `plan`: it awaits, keeps the memory between looks and runs the actions, each as a task of its
-own, so that a call which hangs stops neither the lane nor another container. One lane for each pod uid, made
-by `lanes`; nothing is shared between two of them.
+The shell around `plan`: it awaits and keeps the memory between looks. What is in flight is `lane_calls`', how
+fresh the picture of the runtime is `lane_reading`'s. One lane for each pod uid, made by `lanes`; nothing is
+shared between two of them.
 """
 
 from __future__ import annotations
@@ -42,23 +42,20 @@ from agent.pods.desired import (
 )
 from agent.pods.execute import Executor, PodView
 from agent.pods.goal import PodGoal, find_container
+from agent.pods.lane_calls import Ended, PodCalls
+from agent.pods.lane_reading import LaneReading
 from agent.pods.launch_queue import GRANTED, LaunchQueue
 from agent.pods.lifecycle import find_current_sandbox
-from agent.pods.observe import Answer, PodObserver, ReadMessage
-from agent.pods.observed import ObservedPod, add_container
+from agent.pods.observe import PodObserver, ReadMessage
+from agent.pods.observed import ObservedPod
 from agent.pods.outcomes import (
-    ActionResult,
-    ContainerCreated,
     ContainerResized,
-    ContainerStarted,
-    SandboxMade,
-    is_in_doubt,
     note_begin,
     note_config_change,
     note_failure,
     note_success,
 )
-from agent.pods.overdue import OVERDUE_SECONDS, build_call, compute_overdue_at, format_instant, mark_overdue
+from agent.pods.overdue import build_call, format_instant, mark_overdue
 from agent.pods.plan import PodPlan, failure_key, plan_pod
 from agent.pods.pod_events import (
     PodEvent,
@@ -70,7 +67,7 @@ from agent.pods.pod_events import (
     describe_success,
     describe_unreadable,
 )
-from agent.pods.ports import ContainerID, ProbeRunner, ProbeTarget, ProbeVerdict, ServiceDrain, Unavailable
+from agent.pods.ports import ContainerID, ProbeRunner, ProbeTarget, ProbeVerdict, ServiceDrain
 from agent.pods.progress import Failure, Progress, with_entry, without_entry
 from agent.pods.resize import note_decision, note_wish
 from agent.pods.resize_plan import compute_resource_record, mark_replaced
@@ -80,7 +77,6 @@ from agent.pods.status_writer import StatusWriter
 from agent.pods.waits import Wait, compute_waits
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.relist import Fingerprint
-from kubeapi.errors import KubeAPIError
 from kubeapi.pod import Pod
 
 _logger = logging.getLogger(__name__)
@@ -97,7 +93,6 @@ _INVISIBLE_TO_RUNTIME: Final = (
     UpdatePodCgroup,
 )
 _LAUNCHES: Final = frozenset({"RunPodSandbox", "CreateContainer", "StartContainer"})
-_EXPECTED: Final = (RuntimeServiceError, Unavailable, KubeAPIError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +129,16 @@ class Lane:
         self.journal = JournalRecorder(tools.journal, record.pod)
         self._tools = tools
         self._on_look = on_look
-        self._observer = PodObserver(tools.executor.runtime, record.pod.uid, tools.read_message)
+        self._reading = LaneReading(
+            PodObserver(tools.executor.runtime, record.pod.uid, tools.read_message),
+            tools.now,
+            self._note_unreadable,
+            is_new=is_new,
+        )
+        self._calls = PodCalls(tools.executor, tools.now, self._note_overdue, self._note_end)
         self._targets: tuple[ProbeTarget, ...] = ()
-        self._tasks: dict[str, asyncio.Task[ActionResult]] = {}
         self._plan = PodPlan()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._reading_timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
-        self._stale = not is_new
-        self._answers: tuple[Answer, ...] = ()  # whose effects `observed` lacks yet
-        self._looked_at = 0.0  # when the runtime was last asked for everything
-        self._effects = 0  # how many calls to the runtime have returned
 
     # --- what others may tell a lane: hints, and the newest wish --------------------------------------------
 
@@ -195,8 +189,7 @@ class Lane:
 
     def hint(self, fingerprint: Fingerprint | None) -> None:
         """The runtime may show something new; a fingerprint that is known already says it doesn't."""
-        if fingerprint is None or fingerprint != self._observer.fingerprint:
-            self._stale = True
+        if self._reading.hint(fingerprint):
             self._wake.set()
 
     # --- the loop -------------------------------------------------------------------------------------------
@@ -211,22 +204,19 @@ class Lane:
                     return
                 await self._wait(plan.next_look)
         finally:
-            self._end_reading()
+            self._reading.end()
             self._tools.launches.leave(self.pod.uid, self._tools.now())
-            for task in self._tasks.values():
-                task.cancel()
+            self._calls.give_up_all()
 
     async def _look(self) -> PodPlan:
-        if is_in_doubt(self.progress, self._looked_at, self._tools.now()):
-            self._stale = True
-        if (self._stale or self._answers) and not await self._observe():
+        if self._reading.is_due(self.progress) and not await self._observe():
             return PodPlan(next_look=self._tools.now() + _RUNTIME_RETRY_SECONDS)
         goal = self._mind_resize(self._update_goal())
         self._update_probes(goal)
         self._update_released(goal)
         plan = self._mind_turn(plan_pod(goal, self.observed, self.progress, self._tools.now()))
         for key in plan.cancel:
-            self._tasks[key].cancel()
+            self._calls.give_up(key)
         for action in plan.actions:
             self._start(action)
         self._plan = plan
@@ -236,38 +226,19 @@ class Lane:
         return self._mind_times(plan)
 
     async def _observe(self) -> bool:
-        self._begin_reading()
         try:
-            self.observed = await self._read_settled()
+            self.observed = await self._reading.read(self.observed, self._is_ending)
         except RuntimeServiceError as error:
-            self._stale = True
             _logger.warning("a pod can't be read from the runtime", extra=self._fields(error=str(error)))
             return False
-        if not self._observer.trouble:
-            self._end_reading()
+        if self.progress.unreadable and not self._reading.is_partial:
+            self.progress = replace(self.progress, unreadable="", unreadable_since=None)
         if not self.looked:
             # What runs at the first look was started by an earlier process, which ran its postStart hook.
             running = {container.id for container in self.observed.containers if container.running}
             self.progress = replace(self.progress, post_started=frozenset(running))
             self.looked = True
         return True
-
-    async def _read_settled(self) -> ObservedPod:
-        """Lists that were asked for before a call of ours returned may lack its effect: they are asked for
-        again.
-        """
-        whole = False
-        while True:
-            effects, whole = self._effects, whole or self._stale
-            observed = None if whole else await self._observer.catch_up(self.observed, self._answers)
-            if observed is None:
-                whole, self._stale = True, False
-                self._looked_at = self._tools.now()
-                ending = compute_goal(self.record, self._tools.now()).termination is not None
-                observed = await self._observer.observe(ending=ending)
-            if effects == self._effects:
-                self._answers = ()
-                return observed
 
     async def _wait(self, next_look: float | None) -> None:
         timeout = None if next_look is None else max(0.0, next_look - self._tools.now())
@@ -284,8 +255,8 @@ class Lane:
         deadline = compute_deadline(self.record)
         if deadline is not None and deadline > now:
             looks.append(deadline)
-        if self._observer.trouble:
-            self._stale = True
+        if self._reading.is_partial:
+            self._reading.hint(None)
             looks.append(now + _PARTIAL_RETRY_SECONDS)
         return replace(plan, next_look=min(looks, default=None))
 
@@ -312,22 +283,8 @@ class Lane:
 
     # --- calls that hang ------------------------------------------------------------------------------------
 
-    def _begin_reading(self) -> None:
-        """From now on the runtime owes an answer; a timer, as this lane itself may have to wait for it."""
-        if self._reading_timer is None:
-            since = self._tools.now()
-            loop = asyncio.get_running_loop()
-            self._reading_timer = loop.call_later(OVERDUE_SECONDS, lambda: self._note_unreadable(since))
-
-    def _end_reading(self) -> None:
-        if self._reading_timer is not None:
-            self._reading_timer.cancel()
-            self._reading_timer = None
-        if self.progress.unreadable:
-            self.progress = replace(self.progress, unreadable="", unreadable_since=None)
-
     def _note_unreadable(self, since: float) -> None:
-        what = self._observer.describe_hanging()
+        what = self._reading.describe_hanging()
         message = f"{what} has not been answered by the runtime since {format_instant(since)}"
         self.progress = replace(self.progress, unreadable=message, unreadable_since=since)
         self._tell(describe_unreadable(message))
@@ -355,6 +312,9 @@ class Lane:
 
     # --- the pod's wish and its memory ----------------------------------------------------------------------
 
+    def _is_ending(self) -> bool:
+        return compute_goal(self.record, self._tools.now()).termination is not None
+
     def _update_goal(self) -> PodGoal:
         now = self._tools.now()
         goal = compute_goal(self.record, now)
@@ -380,7 +340,7 @@ class Lane:
         actuated = with_entry(self.record.resources.actuated, resized.container_id, resized.resources)
         resources = msgspec.structs.replace(self.record.resources, actuated=dict(actuated))
         self._change_record(resources=resources)
-        self._observer.forget(resized.container_id)
+        self._reading.forget(resized.container_id)
 
     # --- probes ---------------------------------------------------------------------------------------------
 
@@ -428,72 +388,42 @@ class Lane:
     # --- actions --------------------------------------------------------------------------------------------
 
     def _start(self, action: Action) -> None:
-        now, loop = self._tools.now(), asyncio.get_running_loop()
-        call = build_call(action, self.pod, now)
+        call = build_call(action, self.pod, self._tools.now())
         progress = note_begin(self.progress, action)
         self.progress = replace(progress, in_flight=with_entry(progress.in_flight, action.key, call))
-        patience = compute_overdue_at(call) - now
-        self._timers[action.key] = loop.call_later(patience, lambda: self._note_overdue(action))
         self._tell(describe_begin(action))
-        view = PodView(self.pod, self.observed, self.progress, self._pod_ips())
-        task = loop.create_task(self._carry_out(action, view), name=f"{call.what} of {self.pod.key}")
-        self._tasks[action.key] = task
-        task.add_done_callback(lambda done: self._finish(action, done))
+        self._calls.start(action, PodView(self.pod, self.observed, self.progress, self._pod_ips()))
 
-    async def _carry_out(self, action: Action, view: PodView) -> ActionResult:
-        began_at = view.progress.in_flight[action.key].since
-        try:
-            result = await self._tools.executor.execute(action, view)
-        except _EXPECTED as error:
-            self._note_failure(action, error, began_at)
-        except Exception as error:
-            _logger.exception(
-                "an action ended in an unexpected error", extra=self._fields(action=str(action))
-            )
-            self._note_failure(action, error, began_at)
-        else:
-            self.progress = note_success(self.progress, action, result)
-            self._change_record(pre_stopped=list_pre_stopped(self.progress, self.observed))
-            if isinstance(result, ContainerResized):
-                self._note_resized(result)
-            self._tell(describe_success(self.pod, action, result))
-            self._journal_action(action, began_at, result, None)
-            return result
-        return None
+    def _note_end(self, ended: Ended) -> None:
+        action = ended.action
+        if ended.error is not None:
+            self._note_failure(ended, ended.error)
+        elif not ended.given_up:
+            self._note_success(ended)
+        self.progress = replace(self.progress, in_flight=without_entry(self.progress.in_flight, action.key))
+        if not isinstance(action, _INVISIBLE_TO_RUNTIME):
+            self.observed = self._reading.note_effect(self.observed, ended.result)
+        self._wake.set()
 
-    def _note_failure(self, action: Action, error: Exception, began_at: float) -> None:
-        tools = self._tools
+    def _note_success(self, ended: Ended) -> None:
+        self.progress = note_success(self.progress, ended.action, ended.result)
+        self._change_record(pre_stopped=list_pre_stopped(self.progress, self.observed))
+        if isinstance(ended.result, ContainerResized):
+            self._note_resized(ended.result)
+        self._tell(describe_success(self.pod, ended.action, ended.result))
+        self._journal_action(ended, None)
+
+    def _note_failure(self, ended: Ended, error: Exception) -> None:
+        action, tools = ended.action, self._tools
         self.progress = note_failure(self.progress, action, error, tools.now(), tools.random())
         failure = self.progress.failures[failure_key(action)]
         _logger.warning("an action failed", extra=self._fields(action=str(action), error=failure.message))
         self._tell(describe_failure(self.pod, action, failure))
-        self._journal_action(action, began_at, None, failure)
+        self._journal_action(ended, failure)
 
-    def _journal_action(
-        self, action: Action, began_at: float, result: ActionResult, failure: Failure | None
-    ) -> None:
-        self.journal.note_action(action, began_at, self._tools.now(), result, failure)
-
-    def _finish(self, action: Action, done: asyncio.Task[ActionResult]) -> None:
-        self.progress = replace(self.progress, in_flight=without_entry(self.progress.in_flight, action.key))
-        self._tasks.pop(action.key, None)
-        if (timer := self._timers.pop(action.key, None)) is not None:
-            timer.cancel()
-        if not isinstance(action, _INVISIBLE_TO_RUNTIME):
-            self._note_effect(None if done.cancelled() else done.result())
-        self._wake.set()
-
-    def _note_effect(self, result: ActionResult) -> None:
-        self._effects += 1
-        match result:
-            case ContainerCreated(container):
-                # The answer is as good as a list, and a container that waits to be started costs time.
-                self.observed = add_container(self.observed, container)
-                self._observer.note_created(container)
-            case SandboxMade() | ContainerStarted():
-                self._answers = (*self._answers, result)
-            case _:
-                self._stale = True
+    def _journal_action(self, ended: Ended, failure: Failure | None) -> None:
+        now = self._tools.now()
+        self.journal.note_action(ended.action, ended.began_at, now, ended.result, failure)
 
     def _tell(self, event: PodEvent | None) -> None:
         if event is not None:

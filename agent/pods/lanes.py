@@ -27,6 +27,7 @@ from agent.pods.sandbox_config import build_log_directory
 from agent.pods.waits import Wait
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.relist import Fingerprint
+from agent.runtime.values import HandlerFeatures
 from kubeapi.core import Node
 from kubeapi.meta import ObjectKey
 from kubeapi.pod import Container, Pod, PodUID
@@ -44,6 +45,10 @@ class PodMemory(Protocol):
     def release(self, uid: PodUID) -> None: ...
 
 
+def _know_no_features(_pod: Pod) -> HandlerFeatures | None:
+    return None
+
+
 class PodLanes:
     """Use `run` as the one task that owns all lanes; everything else is sync."""
 
@@ -55,12 +60,14 @@ class PodLanes:
         read_node: Callable[[], Node | None],
         max_pods: int,
         app_armor: bool = True,
+        read_features: Callable[[Pod], HandlerFeatures | None] = _know_no_features,
     ) -> None:
         self._tools = tools
         self._memory = memory
         self._read_node = read_node
         self._max_pods = max_pods
         self._app_armor = app_armor
+        self._read_features = read_features
         self._lanes: dict[PodUID, Lane] = {}
         self._waiting: dict[ObjectKey, Pod] = {}
         self._running: dict[PodUID, RunningPod] = {}
@@ -123,7 +130,14 @@ class PodLanes:
         if was_admitted(pod) or pod.metadata.deletion_timestamp is not None:
             return PodRecord(pod=pod, start_time=now)
         others = [lane.pod for lane in self._lanes.values() if _holds_resources(lane)]
-        admission = admit_new_pod(pod, self._read_node(), others, self._max_pods, app_armor=self._app_armor)
+        admission = admit_new_pod(
+            pod,
+            self._read_node(),
+            others,
+            self._max_pods,
+            app_armor=self._app_armor,
+            features=self._read_features(pod),
+        )
         for preempted in admission.preempted:
             self._lanes[preempted.uid].preempt()
         refusal = admission.refusal

@@ -21,11 +21,13 @@ from agent.pods.actions import (
     StartContainer,
     StopContainer,
 )
+from agent.pods.dns_config import lacks_cluster_dns, list_omissions
 from agent.pods.goal import find_container, is_ephemeral
 from agent.pods.outcomes import ActionResult, HookFailed, ImageEnsured
 from agent.pods.overdue import format_instant
 from agent.pods.ports import LocalImage, ProbeFailure
 from agent.pods.progress import Failure, InFlight
+from agent.pods.sandbox_config import PodEnvironment
 from kubeapi.pod import Container, ContainerStatus, Pod, PodStatus
 
 
@@ -55,6 +57,19 @@ def describe_begin(action: Action) -> PodEvent | None:
         message = action.why or f"Stopping container {action.container}"
         return PodEvent("Killing", message, action.container)
     return None
+
+
+def describe_names(pod: Pod, environment: PodEnvironment) -> Iterator[PodEvent]:
+    """Told before a sandbox is made: how its resolv.conf differs from what the pod asks for."""
+    dns = environment.cluster_dns
+    if lacks_cluster_dns(pod, dns):
+        message = (
+            "kubelet does not have ClusterDNS IP configured and cannot create Pod using "
+            f'"{pod.spec.dns_policy}" policy. Falling back to "Default" policy.'
+        )
+        yield PodEvent("MissingClusterDNS", message, warning=True)
+    for message in list_omissions(pod, environment.host_resolver, dns, environment.cluster_domain):
+        yield PodEvent("DNSConfigForming", message, warning=True)
 
 
 def describe_success(pod: Pod, action: Action, result: ActionResult) -> PodEvent | None:

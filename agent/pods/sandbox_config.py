@@ -11,15 +11,18 @@ from pathlib import Path
 
 import msgspec
 
-from agent.pods.dns_config import Resolver, compute_fqdn, compute_hostname, compute_resolver
+from agent.pods.dns_config import NameRefused, Resolver, compute_kernel_hostname, compute_resolver
+from agent.pods.ports import Unavailable
 from agent.pods.security import build_sandbox_security
+from agent.pods.sysctls import list_sysctls
+from agent.pods.user_ids import IDRange
 from agent.resources.cgroup import build_pod_cgroup_parent
 from agent.resources.pod_limits import CPU_PERIOD_MICROSECONDS, compute_pod_limits
 from agent.resources.qos import compute_cpu_quota, compute_cpu_shares, compute_qos_class
 from agent.resources.requests import read_amount
 from agent.runtime.values import NODE_LABEL, POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL
 from cri_proto.runtime.v1 import api_pb2 as cri
-from kubeapi.pod import Pod, PodSecurityContext
+from kubeapi.pod import Pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,10 @@ def build_pod_labels(pod: Pod, environment: PodEnvironment) -> dict[str, str]:
     }
 
 
-def build_sandbox_config(pod: Pod, attempt: int, environment: PodEnvironment) -> cri.PodSandboxConfig:
+def build_sandbox_config(
+    pod: Pod, attempt: int, environment: PodEnvironment, users: IDRange | None = None
+) -> cri.PodSandboxConfig:
+    """`users`: the ids of a pod with a user namespace of its own. Raises Unavailable."""
     meta = pod.metadata
     return cri.PodSandboxConfig(
         metadata=cri.PodSandboxMetadata(
@@ -71,8 +77,8 @@ def build_sandbox_config(pod: Pod, attempt: int, environment: PodEnvironment) ->
             cgroup_parent=build_pod_cgroup_parent(
                 pod.uid, compute_qos_class(pod.spec), environment.cgroup_root
             ),
-            security_context=build_sandbox_security(pod, environment.seccomp_root),
-            sysctls=_build_sysctls(pod),
+            security_context=build_sandbox_security(pod, users),
+            sysctls={sysctl.name: sysctl.value for sysctl in list_sysctls(pod)},
             overhead=_build_overhead(pod),
             resources=_build_resources(pod),
         ),
@@ -108,9 +114,10 @@ def _build_resources(pod: Pod) -> cri.LinuxContainerResources:
 def _choose_hostname(pod: Pod, environment: PodEnvironment) -> str:
     if pod.spec.host_network:
         return ""
-    if pod.spec.set_hostname_as_fqdn:
-        return compute_fqdn(pod, environment.cluster_domain) or compute_hostname(pod)
-    return compute_hostname(pod)
+    name = compute_kernel_hostname(pod, environment.cluster_domain)
+    if isinstance(name, NameRefused):
+        raise Unavailable("FailedCreatePodSandBox", name.message)
+    return name
 
 
 def _build_dns(pod: Pod, environment: PodEnvironment) -> cri.DNSConfig:
@@ -118,8 +125,3 @@ def _build_dns(pod: Pod, environment: PodEnvironment) -> cri.DNSConfig:
         pod, environment.host_resolver, environment.cluster_dns, environment.cluster_domain
     )
     return cri.DNSConfig(servers=resolver.servers, searches=resolver.searches, options=resolver.options)
-
-
-def _build_sysctls(pod: Pod) -> dict[str, str]:
-    context = pod.spec.security_context or PodSecurityContext()
-    return {sysctl.name: sysctl.value for sysctl in context.sysctls}

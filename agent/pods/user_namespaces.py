@@ -81,7 +81,9 @@ class LocalUserNamespaces:
         if known is None:
             known = choose_range(self._pool, self._ranges.values())
             if known is None:
-                message = f"all {self._pool.ranges} ranges of user ids for pods with hostUsers: false are taken"
+                message = (
+                    f"all {self._pool.ranges} ranges of user ids for pods with hostUsers: false are taken"
+                )
                 raise Unavailable(_SANDBOX_ERROR, message)
             self._ranges[uid] = known  # before anything is awaited: nobody else may choose it
         await asyncio.to_thread(self._write, uid, known)

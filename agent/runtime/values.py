@@ -152,7 +152,7 @@ class HandlerFeatures:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeFeatures:
-    """What CRI Status says of each handler, "" being the default one; empty for a runtime that doesn't tell."""
+    """What CRI Status says of each handler, "" being the default one; nothing where it doesn't tell."""
 
     handlers: Mapping[str, HandlerFeatures] = field(default_factory=dict)
     supplemental_groups_policy: bool = False

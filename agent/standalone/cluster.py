@@ -17,6 +17,7 @@ from agent.foundation import Loop
 from agent.node.reporter import NodeReporter
 from agent.pods.manifests import ManifestObjects
 from agent.pods.ports import ObservablePods
+from agent.pods.runtime_class import NamedHandlers
 from agent.pods.sources import PodSink
 from agent.pods.static_pods import ALONE
 from agent.settings import AgentSettings
@@ -51,6 +52,7 @@ class StandaloneCluster:
         self.node_api = LocalNodeApi(self.nodes, settings.pod_cidr or choose_pod_cidr(settings.cluster_cidr))
         self.pod_api = NoPodApi()
         self.pod_events = LoggedPodEvents()
+        self.runtime_handlers = NamedHandlers()
         self.client_authority = None
         self.manifest_rules = ALONE
 

@@ -53,7 +53,7 @@ def compute_resource(
     pod: Pod, reference: ResourceFieldRef, allocatable: Mapping[str, QuantityText]
 ) -> str | FieldRefused:
     """The value of a `resourceFieldRef`, rounded up to whole divisors; an absent limit is the node's
-    allocatable.
+    allocatable, an absent request the limit.
     """
     container = _find_container(pod, reference.container_name)
     if container is None:
@@ -61,13 +61,16 @@ def compute_resource(
             f"resourceFieldRef names the container {reference.container_name!r}, which isn't in the pod"
         )
     kind, _, name = reference.resource.partition(".")
-    values = {"limits": container.resources.limits, "requests": container.resources.requests}.get(kind)
-    if values is None or not name:
+    limits, requests = container.resources.limits, container.resources.requests
+    if kind not in ("limits", "requests") or not name:
         return FieldRefused(
             f"unsupported resource {reference.resource!r}; use limits.cpu, requests.memory and the like"
         )
-    fallback: QuantityText = allocatable.get(name, "0") if kind == "limits" else "0"
-    amount = _whole(values.get(name, fallback), name)
+    amount = _whole(limits.get(name, "0"), name)
+    if kind == "requests":
+        amount = _whole(requests[name], name) if name in requests else amount
+    elif not amount:  # 0 is no limit either
+        amount = _whole(allocatable.get(name, "0"), name)
     divisor = _whole(reference.divisor, name) or _whole("1", name)
     return str(-(-amount // divisor))
 
@@ -78,7 +81,8 @@ def format_map(values: Mapping[str, str]) -> str:
 
 
 def _find_container(pod: Pod, name: str) -> Container | None:
-    containers = (*pod.spec.containers, *pod.spec.init_containers)
+    spec = pod.spec
+    containers = (*spec.containers, *spec.init_containers, *spec.ephemeral_containers)
     return next((container for container in containers if container.name == name), None)
 
 

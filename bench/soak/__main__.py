@@ -59,7 +59,7 @@ def _run(name: str, options: SoakOptions) -> bool:
     before = read_machine_state()
     try:
         findings: Findings = importlib.import_module(module).run(options)
-    except (AssertionError, LabError, OSError) as error:
+    except LabError as error:
         click.echo(f"{name} couldn't go on: {error}\n")
         return False
     click.echo(render_findings(findings))

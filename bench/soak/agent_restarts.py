@@ -13,7 +13,8 @@ from typing import Final
 from bench.report import Figure
 from bench.soak.crowd import running_crowd
 from bench.soak.findings import Check, Findings, SoakOptions
-from lab.cluster import Cluster, ClusterSettings, running_cluster
+from bench.soak.soak_lab import soak_lab
+from lab.cluster import Cluster
 from tests.cluster.scene import build_pod
 
 _PODS: Final = 40
@@ -24,7 +25,7 @@ _REQUESTS: Final = (1, 10, 60)
 
 def run(options: SoakOptions) -> Findings:
     """Forty pods, fifty restarts."""
-    with running_cluster(ClusterSettings(name="soak-agent", bound_to_this_process=True)) as cluster:
+    with soak_lab("soak-agent") as cluster:
         pods, restarts = options.pods or _PODS, options.repeats or _RESTARTS
         return asyncio.run(soak_agent(cluster, pods=pods, restarts=restarts))
 

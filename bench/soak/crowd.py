@@ -77,12 +77,13 @@ async def running_crowd(cluster: Cluster, name: str, count: int) -> AsyncIterato
 
 
 def build_crowd_pod(index: int) -> Document:
-    """By turns: exec probes, a web server with TCP and HTTP probes, no probe, a slow starter with HTTP."""
+    """By turns: exec probes, a web server with HTTP and TCP probes, no probe, the two the other way round."""
     exec_probes: Document = {"readinessProbe": _EXEC, "livenessProbe": {**_EXEC, "initialDelaySeconds": 2}}
+    # A server that is slow to start is no failure; one that was up and is missed once is.
     startup = {**_HTTP, "periodSeconds": 1, "failureThreshold": 30}
     containers = (
         build_shell("touch /tmp/up; exec sleep 86400", **exec_probes),
-        build_web(readinessProbe=_HTTP, livenessProbe=_TCP),
+        build_web(readinessProbe=_HTTP, livenessProbe=_TCP, startupProbe=startup),
         build_shell(),
         build_web(readinessProbe=_TCP, livenessProbe=_HTTP, startupProbe=startup),
     )

@@ -17,9 +17,10 @@ from bench.report import Figure
 from bench.soak.crowd import Crowd, running_crowd
 from bench.soak.findings import Check, Findings, SoakOptions
 from bench.soak.histories import NodeHistory, watching
+from bench.soak.soak_lab import soak_lab
 from kubeapi.pod import Pod
 from kubeapi.resources import NODES, PODS
-from lab.cluster import Cluster, ClusterSettings, running_cluster
+from lab.cluster import Cluster
 from lab.hanging_mount import HangingMount, hanging_mount
 from tests.cluster.scene import Document, Scene, build_pod, build_shell, find_status
 
@@ -31,7 +32,7 @@ _STUCK: Final = "stuck"
 
 def run(options: SoakOptions) -> Findings:
     """Fifty pods, one of which hangs."""
-    with running_cluster(ClusterSettings(name="soak-mount", bound_to_this_process=True)) as cluster:
+    with soak_lab("soak-mount") as cluster:
         return asyncio.run(
             soak_hanging_mount(cluster, pods=options.pods or _PODS, newcomers=options.repeats or _NEWCOMERS)
         )

@@ -13,20 +13,22 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agent.runtime.client import RuntimeClient
 from bench.report import Figure
 from bench.soak.findings import Check, Findings, SoakOptions
 from bench.soak.mortal_agent import DIE_AFTER, DIE_AT, DIE_WHEN, Moment, Note, read_notes
+from bench.soak.soak_lab import soak_lab
 from kubeapi.client import PatchType
 from kubeapi.pod import Pod
 from kubeapi.resources import CONFIG_MAPS, PODS, SECRETS
 from lab.agents import PROGRAM, build_agent_argv
-from lab.cluster import Cluster, ClusterSettings, running_cluster
+from lab.cluster import Cluster
 from lab.control_plane import build_berth_argv, build_berth_environment
 from lab.errors import LabError
 from lab.node_traces import Traces, find_new_traces, read_node_traces
@@ -65,7 +67,7 @@ class Cycle:
 
 def run(options: SoakOptions) -> Findings:
     """Two hundred pods, four at a time."""
-    with running_cluster(ClusterSettings(name="soak-kill", bound_to_this_process=True)) as cluster:
+    with soak_lab("soak-kill") as cluster:
         return asyncio.run(soak_kills(cluster, cycles=options.repeats or _CYCLES))
 
 
@@ -74,9 +76,13 @@ async def soak_kills(cluster: Cluster, *, cycles: int) -> Findings:
     began = time.monotonic()
     node, directory = cluster.nodes[0], cluster.nodes[0].paths.data / "kills"
     directory.mkdir()
-    async with _mortal_agent(cluster, directory), new_scene(cluster, "soak-kill") as scene:
+    async with (
+        _mortal_agent(cluster, directory),
+        RuntimeClient(node.endpoint, node_name=node.name) as runtime,
+        new_scene(cluster, "soak-kill") as scene,
+    ):
         await scene.create(SECRETS, {"metadata": {"name": "keys"}, "stringData": {"key": "secret"}})
-        stage = _Stage(scene, directory)
+        stage = _Stage(scene, directory, runtime)
         uid = (await stage.live("undisturbed", {})).uid
         points = list_points(read_notes(directory, uid))
         before = await asyncio.to_thread(read_node_traces, node)
@@ -110,13 +116,13 @@ def _build_findings(
     doubled = (
         f"{cycle.name}, killed {' and '.join(cycle.died)}: {dict(cycle.starts)}"
         for cycle in done
-        if any(cycle.starts.get(name) != 1 for name in _CONTAINERS)
+        if cycle.starts != _STARTS
     )
     return Findings(
         "kill-cycles",
         (
             Check("things left on the node", tuple(left)),
-            Check("pods whose containers didn't each start exactly once", tuple(doubled)),
+            Check("pods whose containers started too often or too rarely", tuple(doubled)),
             Check("deaths that weren't reached", tuple(unreached)),
         ),
         (
@@ -149,6 +155,7 @@ async def _read_left(node: RuntimeNode, before: Traces) -> tuple[str, ...]:
 class _Stage:
     scene: Scene
     directory: Path
+    runtime: RuntimeClient
 
     async def live_all(self, points: Sequence[Point]) -> tuple[Cycle, ...]:
         """One pod for each point, a few at a time; in the points' order."""
@@ -161,8 +168,11 @@ class _Stage:
             died = tuple(f"{note.died} {note.action}" for note in notes if note.died)
             return Cycle(pod.metadata.name, died, count_starts(self._host_file(pod.metadata.name)))
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(live(number, point)) for number, point in enumerate(points)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(live(number, point)) for number, point in enumerate(points)]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
         return tuple(task.result() for task in tasks)
 
     async def live(self, name: str, annotations: Mapping[str, str]) -> Pod:
@@ -174,8 +184,10 @@ class _Stage:
         patch = {"data": {"color": "blue"}}
         await scene.client.patch(CONFIG_MAPS, patch, name, scene.namespace, patch_type=PatchType.MERGE)
         await self._wait_for_color(pod, "blue")
-        await self._resize(name)
-        await scene.wait_for_pod(name, _has_new_size, _STEP_SECONDS)
+        for memory in _MEMORY[1:]:
+            await self._resize(name, memory)
+            await scene.wait_for_pod(name, _has_memory(memory), _STEP_SECONDS)
+        await self._wait_for_cleanup(pod)
         await scene.delete_pod(name)
         await scene.wait_until_gone(PODS, name, seconds=_STEP_SECONDS)
         await scene.client.delete(CONFIG_MAPS, name, scene.namespace)
@@ -184,8 +196,9 @@ class _Stage:
     def _host_file(self, name: str) -> Path:
         return self.directory / "host" / name
 
-    async def _resize(self, name: str) -> None:
-        patch = {"spec": {"containers": [{"name": "web", "resources": _LARGER}]}}
+    async def _resize(self, name: str, memory: str) -> None:
+        resources = _build_resources(memory)
+        patch = {"spec": {"containers": [{"name": each, "resources": resources} for each in _RESIZED]}}
         await self.scene.client.patch(
             PODS, patch, name, self.scene.namespace, patch_type=PatchType.STRATEGIC, subresource="resize"
         )
@@ -197,27 +210,49 @@ class _Stage:
             assert time.monotonic() < deadline, f"{pod.metadata.name} doesn't get its new configuration"
             await asyncio.sleep(0.05)  # the file is written by another process
 
+    async def _wait_for_cleanup(self, pod: Pod) -> None:
+        """Until no container has more attempts than the newest two."""
+        deadline = time.monotonic() + _STEP_SECONDS
+        while True:
+            listed = await self.runtime.list_containers(pod.uid)
+            if len(listed) <= len(_STARTS) + 1:
+                return
+            assert time.monotonic() < deadline, f"old attempts stay: {listed}"
+            await asyncio.sleep(0.1)  # containers that go are no event of any runtime's
+
 
 def count_starts(path: Path) -> Mapping[str, int]:
     """How often each container has written its name into its pod's file."""
-    return Counter(path.read_text().split() if path.exists() else ())
+    return dict(Counter(path.read_text().split() if path.exists() else ()))
 
 
-_SMALL: Final[Document] = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}}
-_LARGER: Final[Document] = {"requests": {"cpu": "20m", "memory": "16Mi"}, "limits": {"memory": "80Mi"}}
-_CONTAINERS: Final = ("first", "aside", "web", "deaf")
+_MEMORY: Final = ("64Mi", "80Mi", "96Mi")
+_RESIZED: Final = ("web", "renewed")
+# How often each container of a pod starts: what is resized by a restart, once for each size.
+_STARTS: Final = {"first": 1, "aside": 1, "web": 1, "deaf": 1, "renewed": len(_MEMORY)}
 
 
-def _has_new_size(pod: Pod) -> bool:
-    found = (each.resources for each in pod.status.container_statuses if each.name == "web")
-    return any(resources is not None and resources.limits == _LARGER["limits"] for resources in found)
+def _build_resources(memory: str) -> Document:
+    return {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": memory}}
+
+
+def _has_memory(memory: str) -> Callable[[Pod], bool]:
+    def is_wanted(pod: Pod) -> bool:
+        statuses = [each for each in pod.status.container_statuses if each.name in _RESIZED]
+        sizes = {each.resources.limits.get("memory") for each in statuses if each.resources is not None}
+        running = all(each.state.running is not None for each in statuses)
+        return is_ready(pod) and running and sizes == {memory}
+
+    return is_wanted
 
 
 def _build_pod(name: str, annotations: Mapping[str, str], host: Path) -> Document:
     """One with everything that can be left behind."""
+    small = _build_resources(_MEMORY[0])
     document = build_pod(
         name,
-        _build_container("web", name, resources=_SMALL, readinessProbe=_READY, lifecycle=_HOOKS),
+        _build_container("web", name, resources=small, readinessProbe=_READY, lifecycle=_HOOKS),
+        _build_container("renewed", name, resources=small, resizePolicy=_RENEWED),
         _build_container("deaf", name, "trap '' TERM; while :; do sleep 1; done"),
         initContainers=[
             _build_container("first", name, "exit 0"),
@@ -243,6 +278,7 @@ def _build_container(container: str, pod: str, script: str = "exec sleep 86400",
     return build_shell(f"echo {container} >> /host/{pod}; {script}", container, volumeMounts=mounts, **fields)
 
 
+_RENEWED: Final = ({"resourceName": "memory", "restartPolicy": "RestartContainer"},)
 _READY: Final[Document] = {"exec": {"command": ["test", "-e", "/memory/up"]}, "periodSeconds": 1}
 _HOOKS: Final[Document] = {
     "postStart": {"exec": {"command": ["touch", "/memory/up"]}},

@@ -17,8 +17,9 @@ from agent.runtime.values import ContainerState, RuntimeContainer, RuntimeSandbo
 from bench.report import Figure
 from bench.soak.crowd import START_SECONDS, Crowd, running_crowd
 from bench.soak.findings import Check, Findings, SoakOptions
+from bench.soak.soak_lab import soak_lab
 from kubeapi.resources import PODS
-from lab.cluster import Cluster, ClusterSettings, NodePart, running_cluster
+from lab.cluster import Cluster, NodePart
 from tests.cluster.scene import build_pod, is_ready
 
 _PODS: Final = 30
@@ -27,7 +28,7 @@ _RESTARTS: Final = 20
 
 def run(options: SoakOptions) -> Findings:
     """Thirty pods, twenty restarts."""
-    with running_cluster(ClusterSettings(name="soak-runtime", bound_to_this_process=True)) as cluster:
+    with soak_lab("soak-runtime") as cluster:
         pods, restarts = options.pods or _PODS, options.repeats or _RESTARTS
         return asyncio.run(soak_runtime(cluster, pods=pods, restarts=restarts))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import yaml
 
@@ -157,13 +158,10 @@ def test_a_long_list_comes_in_pages(console: Console) -> None:
 
 
 def test_a_watch_shows_a_pod_s_whole_life(console: Console) -> None:
-    waits = {"volumes": [{"name": "later", "configMap": {"name": "later"}}]}
+    waits = json.dumps({"spec": {"volumes": [{"name": "later", "configMap": {"name": "later"}}]}})
+    image = "--image=berth.local/shell:1 --restart=Never"
     with console.start("get pods --watch --output-watch-events") as watch:
-        console.run(
-            "run brief --image=berth.local/shell:1 --restart=Never",
-            f"--overrides={json.dumps({'spec': waits})}",
-            "-- true",
-        )
+        console.run(f"run brief {image} --overrides={shlex.quote(waits)} -- true")
         watch.read_until(r"ADDED +brief +0/1 +Pending")
         watch.read_until(r"MODIFIED +brief +0/1 +ContainerCreating")
         console.run("create configmap later --from-literal=a=b")

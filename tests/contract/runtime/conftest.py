@@ -1,4 +1,7 @@
-"""The two runtimes that the contract is held against: the fake, and containerd on a lab's node."""
+"""The two runtimes that the contract is held against: the fake, and containerd on a lab's node.
+
+Which containerd: this machine's, or the one that BERTH_LAB_RUNTIME names.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import pytest
 import pytest_asyncio
@@ -28,7 +30,8 @@ from cri_proto.runtime.v1 import api_pb2 as cri
 from kubeapi.pod import PodUID
 from lab.bare_pods import write_bridge_conf
 from lab.images import SHELL_IMAGE
-from lab.runtime_node import RuntimeNode, RuntimePrograms, running_runtime_node
+from lab.runtime_node import RuntimeNode, running_runtime_node
+from lab.runtimes import default_runtime, find_runtime
 from tests.contract.runtime.held_programs import REMOVE_NETWORK, HeldPrograms
 from tests.fakes.fake_runtime import Abandoned, FakeRuntime, Program
 
@@ -48,13 +51,6 @@ COMMANDS = {
     "exits-3": ("sh", "-c", "exit 3"),
     "absent": ("/no/such/program",),
 }
-
-
-_NAMED = [name for name in os.environ.get("BERTH_CONTAINERDS", "").split(":") if name]
-CONTAINERDS = {"containerd": "", **{f"containerd in {name}": name for name in _NAMED}}
-"""The system's, and those in directories that are named in BERTH_CONTAINERDS, separated by colons: each holds
-containerd, containerd-shim-runc-v2 and ctr.
-"""
 
 
 @dataclass(slots=True)
@@ -141,36 +137,18 @@ class HeldNode:
     programs: HeldPrograms
 
 
-class ContractNodes:
-    """One node for each set of containerd's programs, brought up when a test first asks for it."""
-
-    def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
-        self._directory = directory
-        self._stack = stack
-        self._nodes: dict[str, HeldNode] = {}
-
-    def find(self, binaries: str) -> HeldNode:
-        if binaries not in self._nodes:
-            number = len(self._nodes)
-            held = HeldPrograms(self._directory / f"programs-{number}")
-            held.make()
-            programs = RuntimePrograms(
-                containerd=Path(binaries) if binaries else None, cni_plugins=held.cni_plugins, runc=held.runc
-            )
-            lab = running_runtime_node(f"ct-{os.getpid()}-{number}", programs=programs)
-            node = self._stack.enter_context(lab)
-            write_bridge_conf(node)
-            self._nodes[binaries] = HeldNode(node, held)
-        return self._nodes[binaries]
-
-
 @pytest.fixture(scope="session")
-def contract_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContractNodes]:
-    with contextlib.ExitStack() as stack:
-        yield ContractNodes(tmp_path_factory.mktemp("contract"), stack)
+def held_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeldNode]:
+    programs = find_runtime(default_runtime())
+    held = HeldPrograms(tmp_path_factory.mktemp("contract") / "programs")
+    held.make(programs.runc)
+    programs = replace(programs, cni_plugins=held.cni_plugins, runc=held.runc)
+    with running_runtime_node(f"ct-{os.getpid()}", programs=programs) as node:
+        write_bridge_conf(node)
+        yield HeldNode(node, held)
 
 
-@pytest_asyncio.fixture(params=["fake", *CONTAINERDS])
+@pytest_asyncio.fixture(params=["fake", "containerd"])
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     if request.param == "fake":
         results: dict[tuple[str, ...], ExecResult] = {FAILING_COMMAND: ExecResult(b"out\n", b"err\n", 7)}
@@ -182,8 +160,7 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
         )
         yield Stage(runtime)
         return
-    nodes: ContractNodes = request.getfixturevalue("contract_nodes")
-    held = nodes.find(CONTAINERDS[request.param])
+    held: HeldNode = request.getfixturevalue("held_node")
     node = held.node
     async with RuntimeClient(node.endpoint, node_name=NODE) as client:
         real = Stage(client, node.cgroup_root, str(node.paths.pod_logs_directory), held=held.programs)

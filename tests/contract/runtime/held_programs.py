@@ -37,7 +37,8 @@ class HeldPrograms:
     def runc(self) -> Path:
         return self.directory / "runc"
 
-    def make(self) -> None:
+    def make(self, runc: Path | None) -> None:
+        """The scripts, in front of that runc, or of this machine's."""
         self.cni_plugins.mkdir(parents=True)
         plugins = find_cni_plugins()
         for plugin in plugins.iterdir():
@@ -48,14 +49,14 @@ class HeldPrograms:
             self.cni_plugins / "bridge",
             f"{_WAIT}\nwait_for {hold}/cni-$CNI_COMMAND\nexec {shlex.quote(str(plugins / 'bridge'))}\n",
         )
-        real = find_program("runc")
+        real = runc or find_program("runc")
         assert real is not None, "these tests need runc"
         _write(
             self.runc,
             f"{_WAIT}\nfor word; do case $word in\n"
             f"  create) wait_for {hold}/runc-create; break;;\n"
             f"  start) wait_for {hold}/runc-start; break;;\n"
-            f'esac; done\nexec {shlex.quote(real)} "$@"\n',
+            f'esac; done\nexec {shlex.quote(str(real))} "$@"\n',
         )
 
     @contextlib.contextmanager

@@ -30,6 +30,8 @@ from agent.pods.sandbox_config import PodEnvironment
 from agent.pods.status import NodeFacts
 from agent.pods.status_writer import StatusWriter
 from agent.pods.termination_log import read_termination_message
+from agent.pods.user_ids import IDS_PER_POD, IDPool
+from agent.pods.user_namespaces import LocalUserNamespaces
 from agent.probes.check import ProbeCheck
 from agent.probes.loop_lag import LoopLag
 from agent.probes.runner import TaskProbeRunner
@@ -121,6 +123,8 @@ class PodHost:
     def start(self) -> None:
         """A new agent, which knows what is on disk, in the runtime and in the API."""
         checkpoint = FileCheckpoint(self.root)
+        self._users = LocalUserNamespaces(self.root, IDPool(IDS_PER_POD, 110))
+        self._users.read_all()
         records = checkpoint.read_all()
         self._writer = StatusWriter(self.api, lambda pod: self.api.read(pod.uid), random.random)
         stored = compute_stored_results(record.pod for record in records)
@@ -174,6 +178,7 @@ class PodHost:
             environment=environment,
             read_node=lambda: NodeView((str(self.node.ip),), (builders.service(),), {}),
             now=time.time,
+            users=self._users,
         )
         return LaneTools(
             drain=NoDrain(),

@@ -20,7 +20,7 @@ def run_dev(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_command_with_an_example() -> None:
     done = run_dev("--help")
     assert done.returncode == 0
-    for command in ("demo", "test", "check", "bench", "setup", "lock", "generate"):
+    for command in ("demo", "test", "check", "bench", "soak", "setup", "lock", "generate"):
         assert f"./dev {command}" in done.stdout
     assert "Example: sudo ./dev demo" in done.stdout
 
@@ -48,7 +48,7 @@ def public_directory() -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.parametrize("command", ["demo", "bench"])
+@pytest.mark.parametrize("command", ["demo", "bench", "soak"])
 def test_what_needs_root_says_so(command: str, public_directory: Path) -> None:
     script = shutil.copy(DEV, public_directory)
     done = subprocess.run(
