@@ -60,6 +60,22 @@ class ContainerImage(View, frozen=True, kw_only=True):
     size_bytes: int = 0
 
 
+class NodeRuntimeHandlerFeatures(View, frozen=True, kw_only=True):
+    recursive_read_only_mounts: bool = False
+    user_namespaces: bool = False
+
+
+class NodeRuntimeHandler(View, frozen=True, kw_only=True):
+    """`name` is empty for the default handler."""
+
+    name: str = msgspec.field(default_factory=str)
+    features: NodeRuntimeHandlerFeatures = NodeRuntimeHandlerFeatures()
+
+
+class NodeFeatures(View, frozen=True, kw_only=True):
+    supplemental_groups_policy: bool = msgspec.field(default_factory=bool)
+
+
 class NodeStatus(View, frozen=True, kw_only=True):
     capacity: Mapping[str, QuantityText] = {}
     allocatable: Mapping[str, QuantityText] = {}
@@ -69,6 +85,8 @@ class NodeStatus(View, frozen=True, kw_only=True):
     daemon_endpoints: NodeDaemonEndpoints = NodeDaemonEndpoints()
     node_info: NodeSystemInfo = NodeSystemInfo()
     images: tuple[ContainerImage, ...] = ()
+    runtime_handlers: tuple[NodeRuntimeHandler, ...] = ()
+    features: NodeFeatures | None = None
 
 
 class Node(Object, frozen=True, kw_only=True):

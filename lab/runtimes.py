@@ -52,7 +52,7 @@ def find_runtime(runtime: str) -> RuntimePrograms:
         if not os.access(directory / program, os.X_OK):
             raise LabError(
                 f"the runtime {runtime!r} can't be used: there is no program {directory / program}; name "
-                f"a directory of containerd's, or one of {_list_unpacked()} (`sudo ./dev runtimes` unpacks some)"
+                f"a directory of programs, or one of {_list_unpacked()} (`sudo ./dev runtimes` unpacks some)"
             )
     return RuntimePrograms(containerd=directory, runc=_find_runc(directory))
 

@@ -235,7 +235,7 @@ class NodeReporter:
             view = RuntimeView(trouble=str(error))
             # A runtime that comes back may be another version.
             self._version = None
-        return Observation(facts, view, self._version, self._images)
+        return Observation(facts, view, self._version, self._images, self._features)
 
     async def read_features(self) -> None:
         """Asks the runtime what it can do; raises RuntimeServiceError."""

@@ -14,13 +14,16 @@ import msgspec
 
 from agent.node.conditions import DISK_RESERVE_PERCENT, MEMORY_RESERVE_BYTES, RuntimeView, build_conditions
 from agent.node.facts import MachineFacts
-from agent.runtime.values import RuntimeImage, RuntimeVersion
+from agent.runtime.values import RuntimeFeatures, RuntimeImage, RuntimeVersion
 from kubeapi.core import (
     ContainerImage,
     DaemonEndpoint,
     Node,
     NodeAddress,
     NodeDaemonEndpoints,
+    NodeFeatures,
+    NodeRuntimeHandler,
+    NodeRuntimeHandlerFeatures,
     NodeStatus,
     NodeSystemInfo,
 )
@@ -51,6 +54,7 @@ class Observation:
     runtime: RuntimeView
     version: RuntimeVersion | None
     images: tuple[RuntimeImage, ...]
+    features: RuntimeFeatures | None = None
 
 
 def build_labels(identity: NodeIdentity, facts: MachineFacts) -> Mapping[str, str]:
@@ -104,6 +108,27 @@ def build_status(
         daemon_endpoints=NodeDaemonEndpoints(kubelet_endpoint=DaemonEndpoint(port=identity.port)),
         node_info=_build_system_info(facts, observation.version, known),
         images=_build_images(observation.images),
+        runtime_handlers=_build_handlers(observation.features or RuntimeFeatures()),
+        features=_build_features(observation.features),
+    )
+
+
+def _build_features(features: RuntimeFeatures | None) -> NodeFeatures | None:
+    if features is None:
+        return None
+    return NodeFeatures(supplemental_groups_policy=features.supplemental_groups_policy)
+
+
+def _build_handlers(features: RuntimeFeatures) -> tuple[NodeRuntimeHandler, ...]:
+    return tuple(
+        NodeRuntimeHandler(
+            name=name,
+            features=NodeRuntimeHandlerFeatures(
+                recursive_read_only_mounts=handler.recursive_read_only,
+                user_namespaces=handler.user_namespaces,
+            ),
+        )
+        for name, handler in sorted(features.handlers.items())
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.pods.goal import iterate_statuses
+from agent.pods.goal import is_static, iterate_statuses
 from agent.pods.lifecycle import find_current_sandbox
 from agent.pods.observed import ObservedContainer, ObservedPod
 from agent.pods.ports import ContainerHandle, HostPort, RunningPod
@@ -26,6 +26,7 @@ def build_running_pod(pod: Pod, observed: ObservedPod, terminating: bool) -> Run
         host_network=pod.spec.host_network,
         host_ports=() if pod.spec.host_network else _list_host_ports(pod),
         terminating=terminating,
+        static=is_static(pod),
     )
 
 

@@ -164,7 +164,9 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class RunningPod:
-    """What the network half may know of a pod that has a sandbox on this node."""
+    """What the network half may know of a pod that has a sandbox on this node; a `static` one has another uid
+    in the API.
+    """
 
     uid: PodUID
     key: ObjectKey
@@ -172,6 +174,7 @@ class RunningPod:
     host_network: bool
     host_ports: tuple[HostPort, ...]
     terminating: bool
+    static: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,22 @@ def find_commands(processes: Processes, since: int) -> frozenset[Process]:
     )
 
 
+def find_leaderless(processes: Processes, since: int) -> Mapping[Process, tuple[Process, ...]]:
+    """The sessions of this age whose first process has ended, each with its members; the first process is
+    shown as it would have been.
+
+    A command that left something behind looks like that, and so does a daemon of the container's own.
+    """
+    sessions: dict[int, list[Process]] = {}
+    for process in processes.values():
+        sessions.setdefault(process.session, []).append(process)
+    return {
+        Process(session, 0, session, min(p.started for p in members), ended=True): tuple(members)
+        for session, members in sessions.items()
+        if session not in processes and all(member.started >= since for member in members)
+    }
+
+
 def is_alive(process: Process, processes: Processes) -> bool:
     """Whether it is among `processes` and not a zombie."""
     found = processes.get(process.pid)
@@ -61,25 +77,33 @@ def choose_doomed(
     """What is left of commands that the runtime has just ended because their time was over.
 
     `commands`: those that ran shortly before; `seen`: everything that ran then. `due`: how many calls of ours
-    are over time now. Nothing where more commands than that have ended: one of them is somebody else's.
+    are over time now. Nothing where more commands than that have left something: one is somebody else's.
     """
+    everything = (*seen, *present.values())
     ended = [command for command in commands if not is_alive(command, present)]
-    if len(ended) > due:
-        return ()
-    tree = _grow({command.pid: command for command in ended}, (*seen, *present.values()))
-    return tuple(process for process in present.values() if process in tree and not process.ended)
+    trees = [tree for command in ended if (tree := _list_survivors(command, everything, present))]
+    return tuple(process for tree in trees for process in tree) if len(trees) <= due else ()
 
 
-def _grow(leaders: Processes, processes: Iterable[Process]) -> frozenset[Process]:
-    """The leaders, their sessions, and all descendants of these: a child may have left the session.
+def _list_survivors(
+    leader: Process, everything: Iterable[Process], present: Processes
+) -> tuple[Process, ...]:
+    tree = _list_tree(leader, everything)
+    return tuple(p for p in present.values() if (p.pid, p.started) in tree and not p.ended)
 
-    A process whose parent ended is another value than before, with another parent: both are in the tree.
+
+def _list_tree(leader: Process, everything: Iterable[Process]) -> frozenset[tuple[int, int]]:
+    """The names of the leader's session and of all their descendants: a child may leave the session.
+
+    One whose parent ended shows another parent than before: both of its pictures are in `everything`.
     """
-    tree = dict(leaders)
-    oldest = min((leader.started for leader in leaders.values()), default=0)
-    left = {process for process in processes if process.started >= oldest}
-    while grown := {p for p in left if p.pid in tree or p.session in leaders or p.parent in tree}:
-        tree |= {process.pid: process for process in grown}
+    tree = {leader.pid: leader.started}
+    left = {process for process in everything if process.started >= leader.started}
+    while grown := {p for p in left if p.session == leader.pid or _is_child(p, tree)}:
+        tree |= {process.pid: process.started for process in grown}
         left -= grown
-    pids = {(process.pid, process.started) for process in tree.values()}
-    return frozenset(p for p in processes if (p.pid, p.started) in pids)
+    return frozenset(tree.items())
+
+
+def _is_child(process: Process, tree: Mapping[int, int]) -> bool:
+    return process.started >= tree.get(process.parent, process.started + 1)

@@ -22,6 +22,7 @@ class ServiceChanges:
     def __init__(self, node_name: str = "") -> None:
         self._node_name = node_name
         self._services_of: dict[PodUID, dict[ObjectKey, ObjectKey]] = {}
+        self._uids: dict[ObjectKey, PodUID] = {}
         self._slices: dict[ObjectKey, dict[ObjectKey, EndpointSlice]] = {}
         self._changed: dict[ObjectKey, None] = {}
 
@@ -35,8 +36,9 @@ class ServiceChanges:
             self._forget_pods(change.old)
         if change.new is not None and (owner := find_service_key(change.new)):
             self._slices.setdefault(owner, {})[change.key] = change.new
-            for uid in self._local_pods(change.new):
+            for uid, pod in self._local_pods(change.new):
                 self._services_of.setdefault(uid, {})[change.key] = owner
+                self._uids[pod] = uid
             self._changed[owner] = None
 
     def _forget(self, owner: ObjectKey, key: ObjectKey) -> None:
@@ -47,16 +49,23 @@ class ServiceChanges:
         self._changed[owner] = None
 
     def _forget_pods(self, endpoint_slice: EndpointSlice) -> None:
-        for uid in self._local_pods(endpoint_slice):
+        for uid, pod in self._local_pods(endpoint_slice):
             services = self._services_of.get(uid, {})
             services.pop(endpoint_slice.key, None)
             if not services:
                 self._services_of.pop(uid, None)
+                if self._uids.get(pod) == uid:
+                    del self._uids[pod]
 
-    def _local_pods(self, endpoint_slice: EndpointSlice) -> Iterator[PodUID]:
+    def _local_pods(self, endpoint_slice: EndpointSlice) -> Iterator[tuple[PodUID, ObjectKey]]:
         for endpoint in endpoint_slice.endpoints:
-            if endpoint.target_ref is not None and endpoint.node_name == self._node_name:
-                yield PodUID(endpoint.target_ref.uid)
+            pod = endpoint.target_ref
+            if pod is not None and endpoint.node_name == self._node_name:
+                yield PodUID(pod.uid), ObjectKey(pod.namespace, pod.name)
+
+    def find_uid(self, pod: ObjectKey) -> PodUID | None:
+        """What the slices call this pod of the node; None when none lists it."""
+        return self._uids.get(pod)
 
     def services_of(self, uid: PodUID) -> frozenset[ObjectKey]:
         """The Services whose slices list this pod of the node."""

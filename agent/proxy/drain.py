@@ -30,9 +30,11 @@ class LocalDrain:
 
     def choose(self, pods: Collection[RunningPod], changes: ServiceChanges) -> None:
         """Takes in what ends now. A pod that is gone drains on while a slice lists it, lest it come back."""
-        self._terminating = frozenset(pod.uid for pod in pods if pod.terminating)
+        terminating = [pod for pod in pods if pod.terminating]
+        self._terminating = frozenset(pod.uid for pod in terminating)
+        mirrors = {uid for pod in terminating if pod.static and (uid := changes.find_uid(pod.key))}
         lingering = {uid for uid in self._draining if changes.services_of(uid)}
-        draining = self._terminating | lingering
+        draining = self._terminating | mirrors | lingering
         for uid in draining ^ self._draining:
             changes.note_pod(uid)
         self._draining = draining

@@ -85,6 +85,18 @@ class PodCgroups:
             for setting in settings:
                 _write_setting(hierarchy.mount_point / path, setting)
 
+    def list_container_processes(self, uid: PodUID, container_id: str) -> frozenset[int]:
+        """The processes in the container's own cgroup and below it; reads a few files, none of which waits."""
+        paths = build_pod_cgroup_paths(uid, self._root, self._driver)
+        for hierarchy in self._facts.hierarchies:
+            for path in paths:
+                directory = hierarchy.mount_point / path
+                # cri-containerd-<id>.scope and the like; crio-conmon-<id> isn't the container itself.
+                found = [d for d in directory.glob(f"*{container_id}*") if "conmon" not in d.name]
+                if found:
+                    return frozenset(process for d in found for process in _list_processes(d))
+        return frozenset()
+
     async def remove_pod_cgroups(self, uid: PodUID) -> None:
         """Ends what still runs in the pod's cgroup and removes it with all below it, in every hierarchy;
         raises CgroupBusy while a process won't go.

@@ -49,6 +49,7 @@ FAILED_MOUNT: Final = "FailedMount"
 _UNMOUNT: Final = "FailedUnMount"
 _DISK_SECONDS: Final = 20.0
 _BUSY_SECONDS: Final = 30.0
+_CLAIM_RETRY_SECONDS: Final = 3.0
 
 
 class PodVolumes:
@@ -146,7 +147,9 @@ class PodVolumes:
             if not isinstance(planned, VolumeRefused):
                 return planned
             bound = planned
-        raise Unavailable(FAILED_MOUNT, _setup_failed(volume.name, bound.message))
+        # Changed ConfigMaps and Secrets wake the pod; claims are only looked at.
+        retry_seconds = _CLAIM_RETRY_SECONDS if claim is not None else None
+        raise Unavailable(FAILED_MOUNT, _setup_failed(volume.name, bound.message), retry_seconds)
 
     # --- removing -------------------------------------------------------------------------------------------
 
@@ -199,7 +202,10 @@ async def _gather_all(calls: Iterable[Awaitable[ResultT]], reason: str) -> list[
     if len(refused) == 1:
         raise refused[0]
     if refused:
-        raise Unavailable(reason, "; ".join(each.message for each in refused)) from refused[0]
+        soonest = min(
+            (each.retry_seconds for each in refused if each.retry_seconds is not None), default=None
+        )
+        raise Unavailable(reason, "; ".join(each.message for each in refused), soonest) from refused[0]
     return results
 
 

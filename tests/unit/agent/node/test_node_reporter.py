@@ -17,7 +17,13 @@ from agent.node.lease import LeaseKeeper
 from agent.node.reporter import NodeReporter
 from agent.node.status import NodeIdentity
 from agent.runtime.errors import RuntimeServiceError, RuntimeUnavailable
-from agent.runtime.values import RuntimeCondition, RuntimeImage, RuntimeVersion
+from agent.runtime.values import (
+    HandlerFeatures,
+    RuntimeCondition,
+    RuntimeFeatures,
+    RuntimeImage,
+    RuntimeVersion,
+)
 from kubeapi.client import Client
 from kubeapi.core import Node
 from kubeapi.kubeconfig import ClientConfig
@@ -46,6 +52,9 @@ class _Runtime:
             raise self.trouble
         network = RuntimeCondition("NetworkReady", self.network_ready, "NetworkPluginNotReady", "no conf")
         return (RuntimeCondition("RuntimeReady", True, "", ""), network)
+
+    async def read_features(self) -> RuntimeFeatures:
+        return RuntimeFeatures({"": HandlerFeatures(user_namespaces=True)}, supplemental_groups_policy=True)
 
     async def list_images(self) -> tuple[RuntimeImage, ...]:
         return (RuntimeImage("i", ("web:1",), (), 5, None, ""),)

@@ -301,7 +301,7 @@ def test_a_privileged_container_sees_everything_and_makes_its_sandbox_privileged
     assert message.privileged
     assert list(message.masked_paths) == []
     pod = builders.pod(spec={"containers": (builders.container(security_context=context),)})
-    assert build_sandbox_security(pod, "/seccomp").privileged
+    assert build_sandbox_security(pod).privileged
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -97,6 +99,22 @@ def test_a_pod_that_is_gone_drains_on_while_a_slice_lists_it() -> None:
     drain.choose([], changes)
     assert drain.draining == frozenset()
     assert not drain.is_released(ENDING)
+
+
+def test_a_static_pod_is_known_to_the_slices_by_its_mirror() -> None:
+    mirror = PodUID("uid-mirror")
+    endpoint = _endpoint(mirror, "10.244.1.2")
+    named = msgspec.structs.replace(
+        endpoint, target_ref=ObjectReference(kind="Pod", uid=mirror, namespace="default", name="static-n1")
+    )
+    drain, changes = LocalDrain(), _changes(_slice(named))
+    static = replace(_running(ENDING, terminating=True), key=ObjectKey("default", "static-n1"), static=True)
+    drain.choose([static], changes)
+    assert drain.draining == {ENDING, mirror}
+    drain.note_applied()
+    assert drain.is_released(ENDING)
+    changes.note_slice(Change(BOTH.key, _slice(named), None))
+    assert changes.find_uid(static.key) is None
 
 
 def test_pods_of_other_nodes_are_not_known_here() -> None:

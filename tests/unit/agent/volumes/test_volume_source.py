@@ -53,6 +53,7 @@ class _NoTokens:
 
 SETTINGS = ObjectKey("default", "settings")
 _CONFIG_MAP = Volume(name="conf", config_map=ConfigMapVolumeSource(name="settings"))
+_CLAIM = Volume(name="data", persistent_volume_claim=PersistentVolumeClaimVolumeSource(claim_name="c"))
 _SCRATCH = Volume(name="scratch", empty_dir=EmptyDirVolumeSource())
 
 
@@ -144,12 +145,17 @@ async def test_removal_takes_the_volumes_and_leaves_the_host_path(
 async def test_a_kind_without_support_is_refused_with_a_sentence(volumes: PodVolumes) -> None:
     with pytest.raises(Unavailable, match="isn't supported"):
         await volumes.prepare_volumes(_pod(Volume(name="data", nfs={"server": "10.0.0.1"})))
-    claim = Volume(name="data", persistent_volume_claim=PersistentVolumeClaimVolumeSource(claim_name="c"))
     with pytest.raises(Unavailable, match="needs an API server"):
-        await volumes.prepare_volumes(_pod(claim))
+        await volumes.prepare_volumes(_pod(_CLAIM))
     huge = Volume(name="huge", empty_dir=EmptyDirVolumeSource(medium="HugePages"))
     with pytest.raises(Unavailable, match="HugePages"):
         await volumes.prepare_volumes(_pod(huge))
+
+
+async def test_a_claim_is_looked_at_again_soon_as_nobody_tells_of_it(volumes: PodVolumes) -> None:
+    with pytest.raises(Unavailable) as caught:
+        await volumes.prepare_volumes(_pod(_CLAIM, Volume(name="data2", nfs={"server": "10.0.0.1"})))
+    assert caught.value.retry_seconds == 3.0
 
 
 class _ChangingConfig(_Config):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from controlplane.apiserver.openapi.conform import conform_document, json_type_name
+from controlplane.apiserver.openapi.conform import conform_document
+from controlplane.apiserver.openapi.scalars import json_type_name
 
 CASES: list[tuple[str, Any, Any]] = [
     ("canonical quantity", {"spec": {"overhead": {"memory": "1024Mi"}}},
