@@ -76,8 +76,9 @@ class JoinedPods:
         self.journal = FileJournal(settings.root_dir, settings.node_name, time.time)
         self.config = WatchedConfig(foundation.cluster.config)
         self.images = CRIImages(runtime, time.monotonic)
+        self.cgroups = PodCgroups(read_cgroup_facts(), settings.cgroup_root)
         self.probes = TaskProbeRunner(
-            ProbeCheck(runtime, LoopLag()),
+            ProbeCheck(runtime, LoopLag(), self.cgroups),
             time.time,
             compute_stored_results(record.pod for record in self.records),
         )
@@ -86,7 +87,6 @@ class JoinedPods:
         )
         self.drain = LocalDrain()
         self.users = LocalUserNamespaces(settings.root_dir, _read_user_pool(settings))
-        self.cgroups = PodCgroups(read_cgroup_facts(), settings.cgroup_root)
         self.lanes = PodLanes(
             self._build_tools(reporter),
             self.config,
@@ -123,7 +123,7 @@ class JoinedPods:
             volumes=volumes,
             config=self.config,
             files=LocalPodFiles(environment, cgroups, work),
-            hooks=HookRunner(foundation.runtime),
+            hooks=HookRunner(foundation.runtime, cgroups),
             api=foundation.cluster.pod_api,
             status_writer=self.status_writer,
             environment=environment,

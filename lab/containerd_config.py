@@ -21,6 +21,7 @@ DISABLED_PLUGINS = (
     "io.containerd.snapshotter.v1.zfs",
     "io.containerd.internal.v1.opt",  # makes /opt/containerd
     "io.containerd.internal.v1.restart",
+    "io.containerd.monitor.container.v1.restart",  # the same in 2.x
     "io.containerd.internal.v1.tracing",
     "io.containerd.tracing.processor.v1.otlp",
     "io.containerd.nri.v1.nri",  # listens on /var/run/nri/nri.sock

@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from lab import cgroups
 from lab.errors import LabError
 from lab.names import NETNS, LabNames
@@ -105,15 +107,28 @@ def _unmount_everything(names: LabNames) -> None:
 
 def _shim_sockets(names: LabNames) -> tuple[Path, ...]:
     """From the bundles, which outlive their shims."""
-    found = []
-    for address in names.run_directory.glob("*/containerd/io.containerd.runtime.v2.task/*/*/address"):
-        with contextlib.suppress(OSError):
-            found.append(Path(address.read_text().strip().removeprefix("unix://")))
+    states = names.run_directory.glob("*/containerd")
+    found = {path for state in states for path in find_shim_sockets(state)}
     return tuple(path for path in found if path.parent == SHIM_SOCKETS)
 
 
+def find_shim_sockets(state_directory: Path) -> frozenset[Path]:
+    """Of the shims that this containerd knows: 1.x writes down the address alone, 2.x among other things."""
+    found = set()
+    for bundle in state_directory.glob("io.containerd.runtime.v2.task/*/*"):
+        with contextlib.suppress(OSError):
+            found.add((bundle / "address").read_text().strip())
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            found.add(msgspec.json.decode((bundle / "bootstrap.json").read_bytes(), type=_Bootstrap).address)
+    return frozenset(Path(address.removeprefix("unix://")) for address in found if address)
+
+
+class _Bootstrap(msgspec.Struct):
+    address: str = ""
+
+
 def _dead_shim_sockets(since: float) -> Iterator[Path]:
-    """Sockets of killed shims whose bundles containerd has cleared away since; it leaves the sockets.
+    """Sockets of killed shims whose bundles containerd has cleared away since; 1.x leaves the sockets.
 
     Their names are hashes, so nothing ties them to us but their age. One that nobody answers is of no use to
     any other runtime either.

@@ -41,8 +41,8 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `pod` holds the status as last computed. `terminating_since`: when the end was first seen, from which the
     grace period counts. `gone`: no source wants it any more. `rejection`: reason and message of a refused or
-    failed pod; `disrupted`: it was the node's own affair. `pre_stopped`: ids of the containers whose preStop
-    hook is behind them.
+    failed pod; `disrupted`: it was the node's own affair. `pre_stopped`, `post_started`: ids of the
+    containers whose preStop or postStart hook is behind them; None: nobody has noted any.
     """
 
     version: int = FORMAT_VERSION
@@ -53,6 +53,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rejection: tuple[str, str] | None = None
     disrupted: bool = False
     pre_stopped: tuple[str, ...] = ()
+    post_started: tuple[str, ...] | None = None
     resources: ResourceRecord = NO_RESIZE
 
 

@@ -18,7 +18,7 @@ from agent.pods.goal import compute_spec_hash
 from agent.pods.observed import ObservedPod
 from agent.pods.ports import ContainerID, LocalImage, Unavailable
 from agent.pods.sandbox_config import PodEnvironment, build_pod_labels
-from agent.pods.security import build_container_security
+from agent.pods.security import build_container_security, build_id_mapping
 from agent.pods.user_ids import IDRange
 from agent.resources.qos import compute_cpu_quota, compute_cpu_shares, compute_oom_score_adj
 from agent.runtime.values import CONTAINER_NAME_LABEL
@@ -78,7 +78,7 @@ def build_container_config(
         args=expand_all(container.args, inputs.environment),
         working_dir=container.working_dir,
         envs=[cri.KeyValue(key=name, value=value.encode()) for name, value in inputs.environment.items()],
-        mounts=[_build_mount(mount) for mount in inputs.mounts],
+        mounts=[_build_mount(mount, inputs.users) for mount in inputs.mounts],
         labels={**build_pod_labels(pod, environment), CONTAINER_NAME_LABEL: container.name},
         annotations=_build_annotations(pod, container, action, inputs),
         log_path=build_log_path(action),
@@ -143,7 +143,9 @@ def _build_annotations(
     }
 
 
-def _build_mount(mount: ContainerMount) -> cri.Mount:
+def _build_mount(mount: ContainerMount, users: IDRange | None) -> cri.Mount:
+    """With `users` files keep their owners: root's on the host are root's in the pod, and the other way."""
+    mapping = [] if users is None else [build_id_mapping(users)]
     if mount.image:
         return cri.Mount(
             container_path=mount.container_path,
@@ -157,6 +159,8 @@ def _build_mount(mount: ContainerMount) -> cri.Mount:
         readonly=mount.read_only,
         recursive_read_only=mount.recursive_read_only,
         propagation=_PROPAGATION.get(mount.propagation, cri.PROPAGATION_PRIVATE),
+        uidMappings=mapping,
+        gidMappings=mapping,
     )
 
 

@@ -110,6 +110,19 @@ def list_pre_stopped(progress: Progress, observed: ObservedPod) -> tuple[Contain
     return tuple(sorted({c.id for c in observed.containers if c.id in progress.pre_stopped}))
 
 
+def list_post_started(pod: Pod, progress: Progress, observed: ObservedPod) -> tuple[ContainerID, ...] | None:
+    """The containers that are there and whose postStart hook is behind them; None for a pod without hooks.
+
+    A hook is delivered at least once: one that nobody has noted runs again.
+    """
+    containers = (*pod.spec.init_containers, *pod.spec.containers)
+    hooked = {each.name for each in containers if each.lifecycle and each.lifecycle.post_start}
+    if not hooked:
+        return None
+    done = {c.id for c in observed.containers if c.name in hooked and c.id in progress.post_started}
+    return tuple(sorted(done))
+
+
 def was_admitted(pod: Pod) -> bool:
     """Whether an agent has had this pod before: it wrote a start time."""
     return pod.status.start_time is not None or pod.status.phase in TERMINAL_PHASES

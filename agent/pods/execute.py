@@ -83,6 +83,7 @@ from agent.pods.status_writer import StatusWriter
 from agent.pods.user_ids import IDRange
 from agent.pods.user_namespaces import NoUserNamespaces, UserNamespaces
 from agent.resources.pod_limits import compute_pod_limits
+from agent.runtime.cut_starts import remove_sandbox
 from agent.runtime.service import RuntimeService
 from agent.runtime.stop_signal import stop_with_signal
 from agent.runtime.values import ContainerState
@@ -145,7 +146,7 @@ class Executor:
             case StopPodSandbox():
                 await self.runtime.stop_pod_sandbox(action.sandbox_id)
             case RemovePodSandbox():
-                await self.runtime.remove_pod_sandbox(action.sandbox_id)
+                await remove_sandbox(self.runtime, action.sandbox_id)
             case EnsureImage():
                 return await self._ensure_image(action, view.pod)
             case CreateContainer():

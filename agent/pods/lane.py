@@ -37,6 +37,7 @@ from agent.pods.desired import (
     compute_deadline,
     compute_goal,
     keep_deletion,
+    list_post_started,
     list_pre_stopped,
     merge_status,
 )
@@ -63,6 +64,7 @@ from agent.pods.pod_events import (
     describe_begin,
     describe_crash_loops,
     describe_failure,
+    describe_names,
     describe_overdue,
     describe_success,
     describe_unreadable,
@@ -234,11 +236,23 @@ class Lane:
         if self.progress.unreadable and not self._reading.is_partial:
             self.progress = replace(self.progress, unreadable="", unreadable_since=None)
         if not self.looked:
-            # What runs at the first look was started by an earlier process, which ran its postStart hook.
-            running = {container.id for container in self.observed.containers if container.running}
-            self.progress = replace(self.progress, post_started=frozenset(running))
+            self._remember_hooks()
             self.looked = True
         return True
+
+    def _remember_hooks(self) -> None:
+        """What runs at the first look was started by an earlier process, which may have run its hook."""
+        noted = self.record.post_started
+        running = (container.id for container in self.observed.containers if container.running)
+        done = frozenset(running if noted is None else map(ContainerID, noted))
+        self.progress = replace(self.progress, post_started=done)
+        self._note_hooks()
+
+    def _note_hooks(self) -> None:
+        self._change_record(
+            pre_stopped=list_pre_stopped(self.progress, self.observed),
+            post_started=list_post_started(self.pod, self.progress, self.observed),
+        )
 
     async def _wait(self, next_look: float | None) -> None:
         timeout = None if next_look is None else max(0.0, next_look - self._tools.now())
@@ -345,7 +359,7 @@ class Lane:
     # --- probes ---------------------------------------------------------------------------------------------
 
     def _update_probes(self, goal: PodGoal) -> None:
-        targets = tuple(self._list_targets(goal.pod))
+        targets = tuple(self._list_targets(goal.pod, terminating=goal.termination is not None))
         if targets != self._targets:
             self._targets = targets
             self._tools.probes.set_targets(goal.pod.uid, targets)
@@ -362,7 +376,7 @@ class Lane:
         if released != self.progress.released:
             self.progress = replace(self.progress, released=released)
 
-    def _list_targets(self, pod: Pod) -> list[ProbeTarget]:
+    def _list_targets(self, pod: Pod, *, terminating: bool) -> list[ProbeTarget]:
         sandbox = find_current_sandbox(pod, self.observed)
         if sandbox is None:
             return []
@@ -375,7 +389,7 @@ class Lane:
             if container.startup_probe or container.readiness_probe or container.liveness_probe:
                 started = running.started_at or running.created_at
                 target_ip = ips[0] if ips else ""
-                targets.append(ProbeTarget(pod, container, running.id, target_ip, started))
+                targets.append(ProbeTarget(pod, container, running.id, target_ip, started, terminating))
         return targets
 
     def _pod_ips(self) -> tuple[str, ...]:
@@ -392,6 +406,9 @@ class Lane:
         progress = note_begin(self.progress, action)
         self.progress = replace(progress, in_flight=with_entry(progress.in_flight, action.key, call))
         self._tell(describe_begin(action))
+        if isinstance(action, RunPodSandbox):
+            for event in describe_names(self.pod, self._tools.executor.environment):
+                self._tell(event)
         self._calls.start(action, PodView(self.pod, self.observed, self.progress, self._pod_ips()))
 
     def _note_end(self, ended: Ended) -> None:
@@ -407,7 +424,7 @@ class Lane:
 
     def _note_success(self, ended: Ended) -> None:
         self.progress = note_success(self.progress, ended.action, ended.result)
-        self._change_record(pre_stopped=list_pre_stopped(self.progress, self.observed))
+        self._note_hooks()
         if isinstance(ended.result, ContainerResized):
             self._note_resized(ended.result)
         self._tell(describe_success(self.pod, ended.action, ended.result))

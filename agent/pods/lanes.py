@@ -21,7 +21,7 @@ from agent.pods.goal import is_static
 from agent.pods.lane import Lane, LaneTools
 from agent.pods.lifecycle import TERMINAL_PHASES
 from agent.pods.pod_events import PodEvent, describe_probe_failure, describe_pulling
-from agent.pods.ports import ContainerHandle, ProbeFailure, RunningPod
+from agent.pods.ports import ContainerHandle, ProbeFailure, ProbeTrouble, RunningPod
 from agent.pods.resize import compute_turn, decide_resize
 from agent.pods.sandbox_config import build_log_directory
 from agent.pods.waits import Wait
@@ -230,11 +230,11 @@ class PodLanes:
             lane.look_again()
 
     def note_probe_failure(self, failure: ProbeFailure) -> None:
-        """A container didn't pass a probe that counts."""
+        """A container didn't pass a probe that counts, or not as meant."""
         if (lane := self._lanes.get(failure.uid)) is not None:
             event = describe_probe_failure(failure)
             self._tools.events.record(lane.pod, event)
-            if failure.in_flight:
+            if failure.trouble is ProbeTrouble.HANGS:
                 lane.journal.note_overdue(event.message, failure.container, self._tools.now())
 
     def note_pull(self, pod: Pod, container: Container) -> None:

@@ -25,7 +25,7 @@ from agent.pods.dns_config import lacks_cluster_dns, list_omissions
 from agent.pods.goal import find_container, is_ephemeral
 from agent.pods.outcomes import ActionResult, HookFailed, ImageEnsured
 from agent.pods.overdue import format_instant
-from agent.pods.ports import LocalImage, ProbeFailure
+from agent.pods.ports import LocalImage, ProbeFailure, ProbeTrouble
 from agent.pods.progress import Failure, InFlight
 from agent.pods.sandbox_config import PodEnvironment
 from kubeapi.pod import Container, ContainerStatus, Pod, PodStatus
@@ -139,12 +139,14 @@ def describe_unreadable(message: str) -> PodEvent:
 
 
 def describe_probe_failure(failure: ProbeFailure) -> PodEvent:
-    what = failure.kind.value.capitalize()
-    if failure.in_flight:
-        return PodEvent(
-            "Unhealthy", f"{what} probe hangs: {failure.message}", failure.container, warning=True
-        )
-    return PodEvent("Unhealthy", f"{what} probe failed: {failure.message}", failure.container, warning=True)
+    match failure.trouble:
+        case ProbeTrouble.FAILED | ProbeTrouble.HANGS | ProbeTrouble.WARNING as trouble:
+            what = trouble.value
+        case ProbeTrouble.ERRORED:
+            what = "errored and resulted in unknown state"
+    message = f"{failure.kind.value.capitalize()} probe {what}: {failure.message}"
+    reason = "ProbeWarning" if failure.trouble is ProbeTrouble.WARNING else "Unhealthy"
+    return PodEvent(reason, message, failure.container, warning=True)
 
 
 def describe_crash_loops(pod: Pod, status: PodStatus) -> Iterator[PodEvent]:

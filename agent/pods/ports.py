@@ -117,27 +117,40 @@ class ProbeVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ProbeTarget:
-    """One running container with probes; `started_at` in seconds since the epoch."""
+    """One running container with probes; `started_at` in seconds since the epoch.
+
+    `terminating`: its pod ends, and only its readiness is of interest.
+    """
 
     pod: Pod
     container: Container
     container_id: ContainerID
     pod_ip: str
     started_at: float
+    terminating: bool = False
+
+
+class ProbeTrouble(Enum):
+    """Only FAILED counts towards a threshold. ERRORED: the probe can't be made as it is written, or the
+    runtime got in the way. HANGS: the try hasn't ended yet, and takes long. WARNING: passed, but not quite as
+    meant.
+    """
+
+    FAILED = "failed"
+    ERRORED = "errored"
+    HANGS = "hangs"
+    WARNING = "warning"
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeFailure:
-    """One try of a probe that the container didn't pass; `message` may hold what its command printed.
-
-    `in_flight`: the try hasn't ended yet, and takes long; it counts towards nothing.
-    """
+    """One try of a probe that wasn't as it should be; `message` may hold what its command printed."""
 
     uid: PodUID
     container: str
     kind: ProbeKind
     message: str
-    in_flight: bool = False
+    trouble: ProbeTrouble = ProbeTrouble.FAILED
 
 
 class ProbeRunner(Protocol):
@@ -151,7 +164,7 @@ class ProbeRunner(Protocol):
         """Called when a pod's verdict changed."""
 
     def subscribe_failures(self, handler: Callable[[ProbeFailure], None]) -> None:
-        """Called for each failure that counts towards a threshold."""
+        """Called for each failure that counts towards a threshold, and for other trouble."""
 
 
 @dataclass(frozen=True, slots=True)

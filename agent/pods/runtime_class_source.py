@@ -33,8 +33,15 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 class ClassHandlers:
     """`read_all` once, before anything is asked; then `run` beside whoever asks."""
 
-    def __init__(self, classes: ObjectSource[RuntimeClass], root_dir: Path) -> None:
+    def __init__(
+        self,
+        classes: ObjectSource[RuntimeClass],
+        root_dir: Path,
+        *,
+        answer_seconds: float = _ANSWER_SECONDS,
+    ) -> None:
         self._classes = classes
+        self._answer_seconds = answer_seconds
         self._files = StateFiles(root_dir / "checkpoint" / "runtime-classes")
         self._known: dict[str, str] = {}
 
@@ -71,7 +78,7 @@ class ClassHandlers:
     async def _wait_for_classes(self, name: str) -> None:
         """A while; then what is remembered of the class must do."""
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(self._answer_seconds):
                 await self._classes.wait_until_synced()
         except TimeoutError as error:
             if name not in self._known:

@@ -55,8 +55,12 @@ def build_namespace_options(pod: Pod, users: IDRange | None = None) -> cri.Names
 
 
 def _build_user_namespace(users: IDRange) -> cri.UserNamespace:
-    mapping = cri.IDMapping(host_id=users.first, container_id=0, length=users.length)
+    mapping = build_id_mapping(users)
     return cri.UserNamespace(mode=cri.POD, uids=[mapping], gids=[mapping])
+
+
+def build_id_mapping(users: IDRange) -> cri.IDMapping:
+    return cri.IDMapping(host_id=users.first, container_id=0, length=users.length)
 
 
 def build_sandbox_security(pod: Pod, users: IDRange | None = None) -> cri.LinuxSandboxSecurityContext:

@@ -1,9 +1,9 @@
 """Runs a command in a container so that nothing of it goes on once its time is over.
 
-IO: the runtime's ExecSync, and a `CommandWatch`. Called by `check` and by `agent.pods.hooks`. At the end of the
-time containerd (1.6 to 2) kills the command's first process and nothing else: its children go on, hold its
-output open and with that the call. So the container is looked at shortly before the end, and what is left of
-the command is killed once the runtime has killed the first process.
+IO: the runtime's ExecSync, and a `CommandWatch`. Called by `check` and by `agent.pods.hooks`. At the end of
+the time containerd (1.6 to 2) kills the command's first process and nothing else: its children go on, hold
+its output open and with that the call. So the container is looked at shortly before the end, and what is left
+of the command is killed once the runtime has killed the first process.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class ExecGuard:
                 break
             if watch is not None:
                 await watch.look()
-        await _wait(call, end + _RUNTIME_LATE_SECONDS)
+        # Where we come late ourselves, the answer may lie there unread.
+        await _wait(call, max(end, asyncio.get_running_loop().time()) + _RUNTIME_LATE_SECONDS)
         if watch is None or (call.done() and not _is_out_of_time(call)):
             return False
         if not seconds.is_integer():
@@ -126,9 +127,9 @@ async def _take_answer(
 ) -> ExecResult:
     """A deadline that only we saw pass says nothing of the command: the runtime didn't answer."""
     await asyncio.wait({call})
-    if not _is_out_of_time(call):
+    if not killed and not _is_out_of_time(call):
         return call.result()
     took = asyncio.get_running_loop().time() - begun
     if call.cancelled() or killed or seconds * 0.9 <= took < seconds + _OWN_DEADLINE_SECONDS:
-        raise ExecTimedOut from None if call.cancelled() else call.exception()
+        raise ExecTimedOut
     return call.result()

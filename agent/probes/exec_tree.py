@@ -1,8 +1,8 @@
 """Which processes of a container belong to a command that the runtime ran in it beside the container's own.
 
-Pure: what /proc shows arrives as values. Called by `exec_guard`. Such a command's first process leads a session
-(the OCI runtimes call setsid) and its parent is outside the container: the shim or conmon. Follows proc(5) and
-credentials(7).
+Pure: what /proc shows arrives as values. Called by `exec_watch`. Such a command's first process leads a
+session (the OCI runtimes call setsid) and its parent is outside the container: the shim or conmon. Follows
+proc(5) and credentials(7).
 """
 
 from __future__ import annotations

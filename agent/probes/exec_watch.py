@@ -1,8 +1,8 @@
 """Looks at the processes of one container while a command runs in it, and kills what that leaves behind.
 
-IO: /proc and signals, in threads; each look takes a millisecond or two. Made by `exec_guard` for each command;
-which processes are the command's is `exec_tree`'s knowledge. A process is killed through a pidfd, and only
-while it is the very one that was looked at.
+IO: /proc and signals, in threads; each look takes a millisecond or two. Made by `exec_guard` for each
+command; which processes are the command's is `exec_tree`'s knowledge. A process is killed through a pidfd,
+and only while it is the very one that was looked at.
 """
 
 from __future__ import annotations

@@ -6,11 +6,21 @@ protocol (grpc.health.v1): its two messages are one field each, written and read
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 import grpc
 import grpc.aio
 
+from agent.probes.http_get import PROBE_AGENT
+
 _METHOD = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),  # else the back-off of an earlier try answers for this one
+    ("grpc.primary_user_agent", PROBE_AGENT),
+)
 _NAMES = {b"\x08\x02": "NOT_SERVING", b"\x08\x03": "SERVICE_UNKNOWN"}
 
 
@@ -19,18 +29,37 @@ class GRPCUnhealthy(Exception):
 
 
 async def check_grpc_health(host: str, port: int, service: str, *, deadline_seconds: float) -> None:
-    """Returns when the service is SERVING; raises GRPCUnhealthy."""
+    """Returns when the service is SERVING; raises GRPCUnhealthy, and TimeoutError at the deadline."""
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    async with grpc.aio.insecure_channel(target, options=(("grpc.enable_http_proxy", 0),)) as channel:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    async with grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS) as channel:
         check = channel.unary_unary(
             _METHOD, request_serializer=encode_request, response_deserializer=lambda data: data
         )
         try:
             answer: bytes = await check(service, timeout=deadline_seconds)
         except grpc.aio.AioRpcError as error:
-            raise GRPCUnhealthy(f"{error.code().name}: {error.details()}") from error
+            late = loop.time() - begun >= deadline_seconds
+            if late and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise TimeoutError from error
+            raise GRPCUnhealthy(describe_failure(target, error.code(), error.details() or "")) from error
     if answer != _SERVING:
-        raise GRPCUnhealthy(f"service unhealthy (responded with {_NAMES.get(answer, 'UNKNOWN')!r})")
+        raise GRPCUnhealthy(f'service unhealthy (responded with "{_NAMES.get(answer, "UNKNOWN")}")')
+
+
+def describe_failure(target: str, code: grpc.StatusCode, details: str) -> str:
+    """What a status means for a health check. Pure."""
+    match code:
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return (
+                "error: this server does not implement the grpc health protocol "
+                f"(grpc.health.v1.Health): {details}"
+            )
+        case grpc.StatusCode.UNAVAILABLE:
+            return f'error: failed to connect service at "{target}": {details}'
+        case _:
+            return f"error: health rpc probe failed: {code.name}: {details}"
 
 
 def encode_request(service: str) -> bytes:

@@ -20,14 +20,18 @@ _FIRST_EXEC_RETRY_SECONDS: Final = 0.5  # each try starts a process in the conta
 _RETRY_FACTOR: Final = 1.5
 _JITTER: Final = 0.1
 _UNKNOWN_RETRY_SECONDS: Final = 1.0
+_LONG_RUNNING_SPREAD_SECONDS: Final = 1.0
 
 
 class Outcome(Enum):
-    """UNKNOWN: the attempt says nothing of the container, because the agent or the runtime got in the way."""
+    """UNKNOWN: the attempt says nothing of the container, because the probe can't be made as it is written,
+    or the runtime got in the way. DELAYED: the same, because the agent itself stood still.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    DELAYED = "delayed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,17 @@ class ProbeState:
         return self.regular_at if self.retry_at is None else min(self.regular_at, self.retry_at)
 
 
-def plan_first_probe(probe: Probe, age_seconds: float, now: float) -> ProbeState:
-    """A container that has run for `age_seconds`: due at once, or when its initial delay is over."""
-    return ProbeState(None, now + max(probe.initial_delay_seconds - age_seconds, 0.0))
+def plan_first_probe(
+    kind: ProbeKind, probe: Probe, age_seconds: float, now: float, random: float = 0.0
+) -> ProbeState:
+    """A container that has run for `age_seconds`: due at once, or when its initial delay is over.
+
+    One that ran before the agent did is spread over a period, or over a second where somebody waits for it.
+    """
+    wait = probe.initial_delay_seconds - age_seconds
+    if wait < -probe.period_seconds:
+        wait = random * (probe.period_seconds if kind is ProbeKind.LIVENESS else _LONG_RUNNING_SPREAD_SECONDS)
+    return ProbeState(None, now + max(wait, 0.0))
 
 
 def plan_resumed_probe(probe: Probe, result: bool, now: float, random: float) -> ProbeState:
@@ -78,7 +90,7 @@ def plan_probe(
         # A try that took long may end after the next regular time: that one is then due at once.
         late = replace(state, message=message or state.message, regular_at=max(state.regular_at, now))
         return _plan_retry(probe, late, now)
-    if outcome is Outcome.UNKNOWN:
+    if outcome in (Outcome.UNKNOWN, Outcome.DELAYED):
         again = now + min(_UNKNOWN_RETRY_SECONDS, probe.period_seconds)
         return replace(state, regular_at=again, retry_at=None)
     passed = outcome is Outcome.PASSED

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.pods.overdue import OVERDUE_SECONDS
-from agent.pods.ports import ContainerID, ProbeFailure, ProbeKind, ProbeTarget, ProbeVerdict
+from agent.pods.ports import (
+    ContainerID,
+    ProbeFailure,
+    ProbeKind,
+    ProbeTarget,
+    ProbeTrouble,
+    ProbeVerdict,
+)
 from agent.probes.check import CheckResult
 from agent.probes.plan import (
     Outcome,
@@ -43,6 +50,7 @@ class _Probed:
     probes: Mapping[ProbeKind, Probe]
     states: dict[ProbeKind, ProbeState] = field(default_factory=dict)
     tasks: dict[ProbeKind, asyncio.Task[None]] = field(default_factory=dict)
+    errors: dict[ProbeKind, str] = field(default_factory=dict)
 
     def verdict(self) -> ProbeVerdict:
         results = {kind: state.result for kind, state in self.states.items()}
@@ -81,6 +89,8 @@ class TaskProbeRunner:
             target = wanted.get(container_id)
             if target is None or list_probes(target.container) != known.probes:
                 self._forget(container_id)
+            elif target.terminating:
+                _end_all_but_readiness(known)
         for container_id, target in wanted.items():
             if container_id in self._containers:
                 self._containers[container_id].target = target
@@ -104,7 +114,7 @@ class TaskProbeRunner:
         self._handlers.append(handler)
 
     def subscribe_failures(self, handler: Callable[[ProbeFailure], None]) -> None:
-        """Called for each failure that counts towards a threshold; sync and quick."""
+        """Called for each failure that counts towards a threshold, and for other trouble; sync and quick."""
         self._failure_handlers.append(handler)
 
     # --- what a restart needs -------------------------------------------------------------------------------
@@ -148,9 +158,12 @@ class TaskProbeRunner:
         for kind, probe in known.probes.items():
             if kind in known.tasks or (gate and kind is not ProbeKind.STARTUP):
                 continue
+            if known.target.terminating and kind is not ProbeKind.READINESS:
+                continue
             if kind not in known.states:
                 age = max(self._wall_clock() - known.target.started_at, 0.0)
-                known.states[kind] = plan_first_probe(probe, age, asyncio.get_running_loop().time())
+                now = asyncio.get_running_loop().time()
+                known.states[kind] = plan_first_probe(kind, probe, age, now, random.random())
             name = f"{kind.value} probe of {known.target.container_id}"
             task = asyncio.get_running_loop().create_task(self._probe(known, kind, probe), name=name)
             task.add_done_callback(_log_failure)
@@ -167,8 +180,7 @@ class TaskProbeRunner:
             outcome, message = await self._try(known, kind, probe)
             if outcome is not Outcome.PASSED:
                 _log.debug("a probe did not pass", extra=_describe(known.target, kind, outcome))
-            if outcome is Outcome.FAILED and does_count(known.states[kind]):
-                self._tell_failure(known.target, kind, message)
+            self._tell_outcome(known, kind, outcome, message)
             before = known.verdict()
             known.states[kind] = plan_probe(
                 kind, probe, known.states[kind], outcome, message, loop.time(), random.random()
@@ -182,7 +194,7 @@ class TaskProbeRunner:
 
         def tell() -> None:
             message = f"no answer for {OVERDUE_SECONDS:g} s, of the {probe.timeout_seconds} s that it has"
-            self._tell_failure(known.target, kind, message, in_flight=True)
+            self._tell_failure(known.target, kind, message, ProbeTrouble.HANGS)
 
         timer = asyncio.get_running_loop().call_later(OVERDUE_SECONDS, tell)
         try:
@@ -190,16 +202,38 @@ class TaskProbeRunner:
         finally:
             timer.cancel()
 
+    def _tell_outcome(self, known: _Probed, kind: ProbeKind, outcome: Outcome, message: str) -> None:
+        """What is trouble; an error that goes on is told once."""
+        before, known.errors[kind] = known.errors.get(kind), ""
+        match outcome:
+            case Outcome.FAILED if does_count(known.states[kind]):
+                self._tell_failure(known.target, kind, message, ProbeTrouble.FAILED)
+            case Outcome.UNKNOWN:
+                known.errors[kind] = message
+                if message != before:
+                    self._tell_failure(known.target, kind, message, ProbeTrouble.ERRORED)
+            case Outcome.PASSED if message:
+                self._tell_failure(known.target, kind, message, ProbeTrouble.WARNING)
+            case _:
+                pass
+
     def _tell_failure(
-        self, target: ProbeTarget, kind: ProbeKind, message: str, *, in_flight: bool = False
+        self, target: ProbeTarget, kind: ProbeKind, message: str, trouble: ProbeTrouble
     ) -> None:
-        failure = ProbeFailure(target.pod.uid, target.container.name, kind, message, in_flight)
+        failure = ProbeFailure(target.pod.uid, target.container.name, kind, message, trouble)
         for handler in self._failure_handlers:
             handler(failure)
 
     def _notify(self, uid: PodUID) -> None:
         for handler in self._handlers:
             handler(uid)
+
+
+def _end_all_but_readiness(known: _Probed) -> None:
+    """What they found stays; a container that hasn't started will not be asked for more."""
+    for kind in (ProbeKind.STARTUP, ProbeKind.LIVENESS):
+        if (task := known.tasks.get(kind)) is not None:
+            task.cancel()
 
 
 def _describe(target: ProbeTarget, kind: ProbeKind, outcome: Outcome) -> dict[str, str]:

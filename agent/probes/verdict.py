@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from agent.pods.ports import ContainerID, ProbeKind, ProbeVerdict
 from kubeapi.pod import Container, Pod, Probe
 
@@ -15,13 +17,26 @@ ProbeKey = tuple[ContainerID, ProbeKind]
 
 
 def list_probes(container: Container) -> Mapping[ProbeKind, Probe]:
-    """The container's probes by kind."""
+    """The container's probes by kind, each number at least what the API lets it be."""
     found = {
         ProbeKind.STARTUP: container.startup_probe,
         ProbeKind.READINESS: container.readiness_probe,
         ProbeKind.LIVENESS: container.liveness_probe,
     }
-    return {kind: probe for kind, probe in found.items() if probe is not None}
+    return {kind: _with_minimums(probe) for kind, probe in found.items() if probe is not None}
+
+
+def _with_minimums(probe: Probe) -> Probe:
+    """0 stands for the API's default, which a static pod's manifest may rely on."""
+    least = Probe()
+    return msgspec.structs.replace(
+        probe,
+        initial_delay_seconds=max(probe.initial_delay_seconds, 0),
+        timeout_seconds=max(probe.timeout_seconds or least.timeout_seconds, 1),
+        period_seconds=max(probe.period_seconds or least.period_seconds, 1),
+        success_threshold=max(probe.success_threshold or least.success_threshold, 1),
+        failure_threshold=max(probe.failure_threshold or least.failure_threshold, 1),
+    )
 
 
 def compute_verdict(

@@ -86,7 +86,7 @@ class PodCgroups:
                 _write_setting(hierarchy.mount_point / path, setting)
 
     def list_container_processes(self, uid: PodUID, container_id: str) -> frozenset[int]:
-        """The processes in the container's own cgroup and below it; reads a few files, none of which waits."""
+        """The processes in the container's own cgroup and below it; reads a few files of the kernel's."""
         paths = build_pod_cgroup_paths(uid, self._root, self._driver)
         for hierarchy in self._facts.hierarchies:
             for path in paths:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from agent.errors import AgentError
 from kubeapi.errors import KubeAPIError
 from lab.cluster import Cluster, ClusterSettings, running_cluster
 from lab.errors import LabError
+
+_SHOWN: Final = 200  # a pod in full is of no use on a terminal
 
 
 @contextmanager
@@ -21,4 +24,6 @@ def soak_lab(name: str) -> Iterator[Cluster]:
         try:
             yield cluster
         except (AssertionError, LabError, KubeAPIError, AgentError, OSError) as error:
-            raise LabError(f"{error}; the logs of its programs are in {cluster.keep_logs()}") from error
+            kept = cluster.keep_logs()
+            (kept / "error.txt").write_text(f"{error}\n")
+            raise LabError(f"{str(error)[:_SHOWN]}; all of it and the logs are in {kept}") from error

@@ -19,7 +19,7 @@ from uuid import uuid4
 from controlplane.apiserver.admission import admit_creation, admit_deletion, admit_update
 from controlplane.apiserver.allocation import prepare_service_update
 from controlplane.apiserver.cache import WatchCache
-from controlplane.apiserver.defaults import apply_defaults
+from controlplane.apiserver.defaults import fill_defaults
 from controlplane.apiserver.deletion import (
     DeleteOptions,
     Keep,
@@ -45,6 +45,7 @@ from controlplane.apiserver.failures import (
     not_found,
 )
 from controlplane.apiserver.kinds import NAMESPACE, SERVICE, Kind
+from controlplane.apiserver.openapi.conform import conform_document
 from controlplane.apiserver.pod_subresources import take_ephemeral_containers, take_resize
 from controlplane.apiserver.service_addresses import ServiceAddresses
 from controlplane.apiserver.strategies import (
@@ -55,7 +56,12 @@ from controlplane.apiserver.strategies import (
     prepare_status_update,
     prepare_update,
 )
-from controlplane.apiserver.validation import Cause, find_type_errors, validate_create, validate_update
+from controlplane.apiserver.validation import (
+    Cause,
+    find_broken_rules,
+    find_type_errors,
+    list_type_causes,
+)
 from controlplane.apiserver.watching import CachedObject
 from controlplane.storage.contract import Storage
 from controlplane.storage.errors import KeyExistsError, RevisionConflictError
@@ -130,16 +136,16 @@ class Registry:
     ) -> bytes:
         """Store a new object and return it as served."""
         self._require_open_namespace(kind, namespace)
-        _raise_causes(kind, _read_name(document), find_type_errors(kind.kind, document))
-        metadata = document.get("metadata") or {}
-        name, base = metadata.get("name") or "", metadata.get("generateName") or ""
-        attempts = 1 if name or not base else _NAME_ATTEMPTS
-        for attempt in range(attempts):
+        for attempt in range(_NAME_ATTEMPTS):
+            # Anew each time: defaulting changes it.
+            conformed = _conform(kind, _read_name(document), document)
+            metadata = conformed.get("metadata", {})
+            name, base = metadata.get("name", ""), metadata.get("generateName", "")
             chosen = name or (self._generate_name(base) if base else "")
             try:
-                return await self._create_named(kind, namespace, chosen, document, dry_run=dry_run)
+                return await self._create_named(kind, namespace, chosen, conformed, dry_run=dry_run)
             except KeyExistsError as error:
-                if attempt == attempts - 1:
+                if name or not base or attempt == _NAME_ATTEMPTS - 1:
                     raise already_exists(kind, chosen) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -180,20 +186,20 @@ class Registry:
         raise modified(kind, name)
 
     async def _create_named(
-        self, kind: Kind, namespace: str, name: str, document: Mapping[str, Any], *, dry_run: bool
+        self, kind: Kind, namespace: str, name: str, conformed: Document, *, dry_run: bool
     ) -> bytes:
         if self._cache.find(kind, namespace, name) is not None:
             raise KeyExistsError(kind.key(namespace, name))
         prepared = prepare_creation(
             kind,
-            document,
+            conformed,
             namespace=namespace,
             name=name,
             uid=str(uuid4()),
             created=format_time(self._now()),
         )
-        completed = admit_creation(kind, apply_defaults(kind.kind, prepared), self._policies)
-        _raise_causes(kind, name, validate_create(kind.kind, completed))
+        completed = admit_creation(kind, fill_defaults(kind.kind, prepared), self._policies)
+        _raise_causes(kind, name, find_broken_rules(kind.kind, completed))
         with self._reserve_addresses(kind, completed, None) as addressed:
             stored = encode_object(kind, addressed)
             if dry_run:
@@ -212,9 +218,9 @@ class Registry:
         *,
         dry_run: bool,
     ) -> bytes:
-        _raise_causes(kind, cached.name, find_type_errors(kind.kind, wanted))
-        _check_sent_metadata(kind, cached, old, wanted)
-        new = self._complete(kind, wanted, old, half)
+        conformed = _conform(kind, cached.name, wanted)
+        _check_sent_metadata(kind, cached, old, conformed)
+        new = self._complete(kind, conformed, old, half)
         with self._reserve_addresses(kind, new, old) as addressed:
             if is_same_object(addressed, old) or dry_run:
                 return stamp_version(encode_object(kind, addressed), cached.revision)
@@ -226,8 +232,8 @@ class Registry:
             await self._cache.wait_until(revision)
         return stamp_version(stored, revision)
 
-    def _complete(self, kind: Kind, wanted: Mapping[str, Any], old: Document, half: Half) -> Document:
-        """What is to be stored, or ApiFailure 422."""
+    def _complete(self, kind: Kind, wanted: Document, old: Document, half: Half) -> Document:
+        """What is to be stored, or ApiFailure 422; `wanted` conforms to its schema."""
         match half:
             case Half.OBJECT:
                 prepared = prepare_update(kind, wanted, old)
@@ -240,17 +246,17 @@ class Registry:
             case Half.FINALIZE:
                 return prepare_finalize(wanted, old)
             case Half.WHOLE:
-                return dict(wanted)
+                return wanted
             case _:
                 assert_never(half)
-        completed = admit_update(kind, apply_defaults(kind.kind, prepared), old)
-        # What a former version stored lacks the defaults of this one: no client has changed those.
-        before = apply_defaults(kind.kind, old)
+        name = old["metadata"]["name"]
+        conformed = _conform_rest(kind, name, prepared, wanted)
+        completed = admit_update(kind, fill_defaults(kind.kind, conformed), old)
+        before = _complete_stored(kind, old, completed, half)
         if kind == SERVICE:
             completed = prepare_service_update(completed, before)
         new = count_generation(kind, completed, before)
-        causes = validate_update(kind.kind, new, before, _PARTS.get(half, ""))
-        _raise_causes(kind, old["metadata"]["name"], causes)
+        _raise_causes(kind, name, find_broken_rules(kind.kind, new, before, _PARTS.get(half, "")))
         return new
 
     async def _delete_once(
@@ -306,6 +312,30 @@ class Registry:
 
 def read_utc_clock() -> datetime:
     return datetime.now(UTC)
+
+
+def _conform(kind: Kind, name: str, document: Mapping[str, Any]) -> Document:
+    """The document in canonical form, all its objects new; ApiFailure 422 for values of the wrong type."""
+    conformed = conform_document(kind.kind, document)
+    _raise_causes(kind, name, list_type_causes(conformed))
+    return conformed.document
+
+
+def _conform_rest(kind: Kind, name: str, prepared: Document, conformed: Mapping[str, Any]) -> Document:
+    """As `_conform`, of a document whose parts are in part those of one that conforms."""
+    done = {part: value for part, value in prepared.items() if part in conformed and conformed[part] is value}
+    rest = {part: value for part, value in prepared.items() if part not in done}
+    return {**done, **_conform(kind, name, rest)}
+
+
+def _complete_stored(kind: Kind, old: Document, completed: Document, half: Half) -> Document:
+    """The stored object with today's defaults: what a former version stored lacks those, and no client has
+    changed them.
+    """
+    if half is Half.STATUS and kind != SERVICE:
+        # Outside its status and metadata the new object is the old one, which was completed with it.
+        return {**completed, "metadata": old["metadata"]}
+    return fill_defaults(kind.kind, conform_document(kind.kind, old).document)
 
 
 def _check_sent_metadata(kind: Kind, cached: CachedObject, old: Document, wanted: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ Follows "Object Metadata" and "Spec and Status" in the Kubernetes API convention
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Final
 
 from controlplane.apiserver.documents import Document
@@ -35,7 +36,7 @@ def prepare_creation(
         metadata["generation"] = 1
     prepared = {**document, "metadata": metadata}
     if kind.initial_status is not None:
-        prepared["status"] = dict(kind.initial_status)
+        prepared["status"] = deepcopy(dict(kind.initial_status))
     return prepared
 
 

@@ -32,7 +32,7 @@ from controlplane.apiserver.defaults.workloads import default_deployment, defaul
 from controlplane.apiserver.openapi.conform import conform_document
 from controlplane.apiserver.openapi.schema import Document
 
-__all__ = ["apply_defaults", "choose_image_pull_policy", "compute_qos_class"]
+__all__ = ["apply_defaults", "choose_image_pull_policy", "compute_qos_class", "fill_defaults"]
 
 _DEFAULTERS: Final[Mapping[str, Callable[[Document], None]]] = MappingProxyType(
     {
@@ -59,11 +59,13 @@ def apply_defaults(kind_name: str, document: Document) -> Document:
     A document with a value of the wrong type comes back as it is: validation names the field.
     """
     conformed = conform_document(kind_name, document)
-    if conformed.mismatches:
-        return document
-    result = conformed.document
-    result.setdefault("metadata", {})
+    return document if conformed.mismatches else fill_defaults(kind_name, conformed.document)
+
+
+def fill_defaults(kind_name: str, conformed: Document) -> Document:
+    """The document itself, which conforms to its schema and now has all defaults."""
+    conformed.setdefault("metadata", {})
     defaulter = _DEFAULTERS.get(kind_name)
     if defaulter is not None:
-        defaulter(result)
-    return result
+        defaulter(conformed)
+    return conformed

@@ -39,7 +39,8 @@ def default_pod(pod: Document) -> None:
     _add_tolerations(spec)
     status = pod.setdefault("status", {})
     status.setdefault("phase", "Pending")
-    status.setdefault("qosClass", compute_qos_class(spec))
+    if "qosClass" not in status:
+        status["qosClass"] = compute_qos_class(spec)
 
 
 def default_pod_spec(spec: Document) -> None:

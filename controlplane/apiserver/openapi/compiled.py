@@ -1,8 +1,8 @@
 """A reader for each kind, built once from its schema: for the documents that fit, which nearly all do.
 
-Pure. A reader does what `conform` does to a document in which every field is known, of its type and in no list
-or map null; on any other it gives up with Irregular, and `conform` reads it again, slowly, to say what is wrong
-and where. A test holds the two against each other. Called by `conform` alone.
+Pure. A reader does what `conform` does to a document in which every field is known and of its type, and no
+list or map holds a null; on any other it gives up with Irregular, and `conform` reads it again, slowly, to
+say what is wrong and where. A test holds the two against each other. Called by `conform` alone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _PLAIN_TYPES: Final = {Scalar.STRING: str, Scalar.BOOLEAN: bool}
 
 
 def read_fitting(kind_name: str, document: Document) -> Document | None:
-    """The document in its canonical form; None for a kind without schema and for a document that doesn't fit."""
+    """The document in its canonical form; None for one that doesn't fit, and for a kind without schema."""
     read = _compile_kind(kind_name)
     if read is None:
         return None

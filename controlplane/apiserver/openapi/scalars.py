@@ -83,16 +83,20 @@ def _read_int_or_string(value: Any) -> Any:
     return value
 
 
+_TIME_FORM: Final = "2026-01-02T03:04:05Z"
 _CANONICAL_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _CANONICAL_MICRO_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 def _read_time(value: Any) -> Any:
-    return _canonical_time(_read_string(value))
+    if isinstance(value, str) and len(value) == len(_TIME_FORM):
+        return _canonical_time(value)
+    return format_time(_read_instant(value))
 
 
 @lru_cache(_REMEMBERED_TEXTS)
 def _canonical_time(text: str) -> str:
+    """Of a text as long as a time, so that what is remembered has a bound."""
     instant = _read_instant(text)
     return text if _CANONICAL_TIME.fullmatch(text) else format_time(instant)
 
@@ -106,7 +110,7 @@ def _read_instant(value: Any) -> Any:
     try:
         return parse_time(_read_string(value))
     except (ValueError, OverflowError) as error:
-        raise RejectedError("must be a time of RFC 3339, for example 2026-01-02T03:04:05Z") from error
+        raise RejectedError(f"must be a time of RFC 3339, for example {_TIME_FORM}") from error
 
 
 def _read_quantity(value: Any) -> Any:

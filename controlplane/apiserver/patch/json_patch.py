@@ -200,6 +200,8 @@ def _missing(path: Tokens) -> PatchNotApplicable:
 
 def is_equal(left: Any, right: Any) -> bool:
     """Equality of JSON values: true is not 1, and 1 is 1.0."""
+    if isinstance(left, str):
+        return bool(left == right)
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, dict) and isinstance(right, dict):

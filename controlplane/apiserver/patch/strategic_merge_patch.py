@@ -56,8 +56,18 @@ def _merge_object(document: Mapping[str, Any], patch: Document, type_name: str, 
         case unknown:
             raise PatchError(f"unknown directive $patch: {unknown!r}; use replace, delete or merge", path)
     merged = _retain_keys(document, patch, path)
-    for field_name in _patched_fields(patch):
-        _merge_field(merged, patch, field_name, type_name, f"{path}.{field_name}" if path else field_name)
+    if any(key[:1] == "$" for key in patch):
+        for name in _patched_fields(patch):
+            _merge_field(merged, patch, name, type_name, f"{path}.{name}" if path else name)
+        return merged
+    for name, value in patch.items():
+        # Without directives only lists and objects need more than to be put there: most fields are neither.
+        if isinstance(value, dict | list):
+            _merge_field(merged, patch, name, type_name, f"{path}.{name}" if path else name)
+        elif value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = value
     return merged
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from controlplane.apiserver.openapi.conform import Mismatch, conform_document
+from controlplane.apiserver.openapi.conform import Conformed, Mismatch, conform_document
 from controlplane.apiserver.openapi.schema import Document
 from controlplane.apiserver.validation import (
     classes,
@@ -28,7 +28,15 @@ from controlplane.apiserver.validation.causes import Cause, invalid, type_invali
 from controlplane.apiserver.validation.metadata import NameRule, check_metadata, check_metadata_update
 from controlplane.apiserver.validation.names import check_label, check_service_name, check_subdomain
 
-__all__ = ["Cause", "find_type_errors", "find_unknown_fields", "validate_create", "validate_update"]
+__all__ = [
+    "Cause",
+    "find_broken_rules",
+    "find_type_errors",
+    "find_unknown_fields",
+    "list_type_causes",
+    "validate_create",
+    "validate_update",
+]
 
 Check = Callable[[Mapping[str, Any]], Iterator[Cause]]
 UpdateCheck = Callable[[Mapping[str, Any], Mapping[str, Any]], Iterator[Cause]]
@@ -107,6 +115,16 @@ def validate_update(kind_name: str, new: Document, old: Document, subresource: s
     return _validate(kind_name, new, old, subresource)
 
 
+def find_broken_rules(
+    kind_name: str, new: Document, old: Document | None = None, subresource: str = ""
+) -> tuple[Cause, ...]:
+    """As `validate_create` or, with `old`, `validate_update`, of documents that conform to their schema.
+
+    Defaulting leaves such documents behind, and what admission adds to them conforms as well.
+    """
+    return tuple(dict.fromkeys(_list_causes(_find_rules(kind_name, subresource), new, old)))
+
+
 def find_unknown_fields(kind_name: str, document: object) -> tuple[str, ...]:
     """One sentence for each field that the kind doesn't have, as strict field validation words it."""
     unknown = conform_document(kind_name, document).unknown_fields
@@ -115,7 +133,12 @@ def find_unknown_fields(kind_name: str, document: object) -> tuple[str, ...]:
 
 def find_type_errors(kind_name: str, document: object) -> tuple[Cause, ...]:
     """The values that are not of their field's type; with any, the document can't be defaulted."""
-    return tuple(_to_cause(mismatch) for mismatch in conform_document(kind_name, document).mismatches)
+    return list_type_causes(conform_document(kind_name, document))
+
+
+def list_type_causes(conformed: Conformed) -> tuple[Cause, ...]:
+    """What a document was found to hold that is not of its field's type."""
+    return tuple(_to_cause(mismatch) for mismatch in conformed.mismatches)
 
 
 def _validate(
@@ -123,10 +146,9 @@ def _validate(
 ) -> tuple[Cause, ...]:
     conformed = conform_document(kind_name, new)
     if conformed.mismatches:
-        return tuple(_to_cause(mismatch) for mismatch in conformed.mismatches)
-    rules = _find_rules(kind_name, subresource)
+        return list_type_causes(conformed)
     before = conform_document(kind_name, old).document if old is not None else None
-    return tuple(dict.fromkeys(_list_causes(rules, conformed.document, before)))
+    return find_broken_rules(kind_name, conformed.document, before, subresource)
 
 
 def _find_rules(kind_name: str, subresource: str) -> _Rules:

@@ -116,7 +116,11 @@ def _check_endpoint(addresses: list[str], kind: str, path: str) -> Iterator[Caus
 
 
 def _is_address_of(text: str, kind: str) -> bool:
-    return is_ip_address(text) and f"IPv{ip_address(text).version}" == kind
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text and f"IPv{address.version}" == kind
 
 
 def _check_endpoint_ports(ports: list[Mapping[str, Any]]) -> Iterator[Cause]:

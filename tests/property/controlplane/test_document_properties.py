@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.apiserver.defaults import apply_defaults
+from controlplane.apiserver.openapi.conform import conform_document, examine_document
 from controlplane.apiserver.openapi.schema import (
     FieldType,
     ListOf,
@@ -22,6 +23,7 @@ from controlplane.apiserver.openapi.schema import (
 )
 from controlplane.apiserver.printing import build_table
 from controlplane.apiserver.validation import (
+    find_broken_rules,
     find_type_errors,
     find_unknown_fields,
     validate_create,
@@ -101,6 +103,22 @@ def test_defaults_and_validation_answer_whatever_comes(sample: tuple[str, dict[s
         assert apply_defaults(kind, defaulted) == defaulted
         assert find_type_errors(kind, defaulted) == ()
         assert find_unknown_fields(kind, defaulted) == ()
+
+
+@given(documents())
+def test_a_fitting_document_is_read_as_a_careful_reader_reads_it(sample: tuple[str, dict[str, Any]]) -> None:
+    kind, document = sample
+    assert repr(conform_document(kind, document)) == repr(examine_document(kind, document))
+
+
+@given(documents(), st.sampled_from(["", "status", "ephemeralcontainers", "resize"]))
+def test_rules_need_no_second_look_at_the_types(sample: tuple[str, dict[str, Any]], subresource: str) -> None:
+    kind, document = sample
+    if find_type_errors(kind, document):
+        return
+    new, old = apply_defaults(kind, document), apply_defaults(kind, {**document, "spec": {}, "status": {}})
+    assert find_broken_rules(kind, new) == validate_create(kind, new)
+    assert find_broken_rules(kind, new, old, subresource) == validate_update(kind, new, old, subresource)
 
 
 @given(documents())

@@ -113,3 +113,41 @@ def test_test_operation_holds_after_add(document: dict[str, Any], value: Any, ot
     assert apply_json_patch(added, [{"op": "test", "path": "/new", "value": value}]) == added
     removed = apply_json_patch(added, [{"op": "remove", "path": "/new"}])
     assert removed == {key: item for key, item in document.items() if key != "new"}
+
+
+PLAIN_KEYS = KEYS.filter(lambda key: not key.startswith("$"))
+PLAIN_PATCHES = st.dictionaries(
+    PLAIN_KEYS,
+    st.recursive(
+        SCALARS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN_KEYS, inner, max_size=3),
+        max_leaves=12,
+    ),
+    max_size=4,
+)
+
+
+def with_idle_directives(patch: Any) -> Any:
+    """The patch with a directive in every object that is about a field nobody has."""
+    match patch:
+        case dict():
+            return {
+                "$setElementOrder/nothing": [],
+                **{key: with_idle_directives(value) for key, value in patch.items()},
+            }
+        case list():
+            return [with_idle_directives(item) for item in patch]
+        case _:
+            return patch
+
+
+def merge_or_refuse(document: Any, patch: Any) -> Any:
+    try:
+        return apply_strategic_merge_patch("Pod", document, patch)
+    except PatchError:
+        return PatchError
+
+
+@given(PLAIN_PATCHES, PLAIN_PATCHES)
+def test_a_patch_without_directives_merges_like_one_with_idle_ones(document: Any, patch: Any) -> None:
+    assert merge_or_refuse(document, patch) == merge_or_refuse(document, with_idle_directives(patch))

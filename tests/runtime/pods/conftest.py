@@ -45,7 +45,7 @@ from agent.volumes.files import TokenRef
 from agent.volumes.image_volumes import ImageVolumes
 from agent.volumes.source import PodVolumes
 from agent.volumes.tokens import IssuedToken, ServiceAccountTokens
-from kubeapi.core import Node
+from kubeapi.core import Node, Service
 from kubeapi.errors import Unreachable
 from kubeapi.meta import ObjectKey, format_time
 from kubeapi.pod import Container, Pod, PodSpec, PodStatus, PodUID, ResourceRequirements
@@ -56,6 +56,7 @@ from tests import builders
 from tests.simulation.agent.pod_fakes import EventLog, FakePods
 
 DEADLINE_SECONDS = 30.0
+ALLOCATABLE = {"cpu": "7", "memory": "3Gi", "ephemeral-storage": "9Gi"}
 
 
 class Configuration:
@@ -111,6 +112,7 @@ class PodHost:
         self.config = Configuration()
         self.claims = Claims()
         self.events = EventLog()
+        self.services: tuple[Service, ...] = (builders.service(),)
         self.machine: Node | None = None  # with as much room as pods ask for
         self.api.on_gone = lambda uid: self.lanes.remove_pod(uid)
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,10 +130,11 @@ class PodHost:
         records = checkpoint.read_all()
         self._writer = StatusWriter(self.api, lambda pod: self.api.read(pod.uid), random.random)
         stored = compute_stored_results(record.pod for record in records)
-        self._probes = TaskProbeRunner(ProbeCheck(self.client, LoopLag()), time.time, stored)
+        self._probes = TaskProbeRunner(ProbeCheck(self.client, LoopLag(), self._cgroups), time.time, stored)
         tools = self._build_tools(checkpoint)
         self.lanes = PodLanes(tools, self.config, read_node=lambda: self.machine, max_pods=110)
         self._probes.subscribe(self.lanes.note_verdict)
+        self._probes.subscribe_failures(self.lanes.note_probe_failure)
         self.lanes.restore(records)
         for uid in tuple(self.api.pods):
             self._tell(uid)
@@ -172,11 +175,11 @@ class PodHost:
             volumes=volumes,
             config=self.config,
             files=LocalPodFiles(environment, self._cgroups),
-            hooks=HookRunner(self.client),
+            hooks=HookRunner(self.client, self._cgroups),
             api=self.api,
             status_writer=self._writer,
             environment=environment,
-            read_node=lambda: NodeView((str(self.node.ip),), (builders.service(),), {}),
+            read_node=lambda: NodeView((str(self.node.ip),), self.services, ALLOCATABLE),
             now=time.time,
             users=self._users,
         )

@@ -291,6 +291,23 @@ def test_hooks_run_after_the_start_and_before_the_stop() -> None:
     assert order == ["StartContainer", "hello", "bye", "StopContainer"]
 
 
+def test_a_hook_that_a_crash_cut_short_runs_again_and_one_that_is_behind_does_not() -> None:
+    hooked = builders.container(
+        lifecycle=Lifecycle(post_start=LifecycleHandler(exec=ExecAction(command=("hello",))))
+    )
+
+    async def scenario(world: PodWorld) -> None:
+        world.runtime.fail_next("ExecSync", Fault.HANG)
+        uid = world.create(new_pod(containers=(hooked,)))
+        await world.wait(lambda: world.runtime.count("ExecSync") == 1)
+        for _ in range(3):
+            await world.crash()
+            world.start()
+            await world.wait(lambda: world.is_ready(uid))
+
+    assert play(scenario).runtime.count("ExecSync") == 2
+
+
 def test_an_image_that_is_missing_keeps_only_its_own_container_waiting() -> None:
     other = builders.container("other", image="berth.local/absent:1")
     pod = new_pod(containers=(builders.container(), other))

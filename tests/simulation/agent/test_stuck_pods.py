@@ -14,7 +14,7 @@ import pytest
 from agent.images.source import CRIImages
 from agent.journal.entry import Entry, Picture, PodName
 from agent.pods.pod_events import describe_probe_failure
-from agent.pods.ports import ContainerID, ProbeFailure, ProbeTarget
+from agent.pods.ports import ContainerID, ProbeFailure, ProbeTarget, ProbeTrouble
 from agent.probes.check import CheckResult
 from agent.probes.plan import Outcome
 from agent.probes.runner import TaskProbeRunner
@@ -366,7 +366,7 @@ def test_a_probe_that_hangs_is_told_of_long_before_its_timeout() -> None:
         await asyncio.sleep(_PATIENCE_SECONDS)
         ((at, failure),) = told
         assert at < _PATIENCE_SECONDS
-        assert failure.in_flight
+        assert failure.trouble is ProbeTrouble.HANGS
         event = describe_probe_failure(failure)
         assert (event.reason, event.warning, event.container) == ("Unhealthy", True, "web")
         assert event.message == "Readiness probe hangs: no answer for 20 s, of the 3600 s that it has"

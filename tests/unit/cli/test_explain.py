@@ -17,44 +17,49 @@ from cli.explain_text import format_duration
 from cli.failures import is_expected
 from cli.main import berth
 
-NOW = time.time()
 POD = PodName(namespace="default", name="web-1", uid="1111")
-WAIT = Wait(
-    "container web",
-    "ImagePullBackOff",
-    'Back-off pulling image "a:1": no route to host',
-    NOW - 64,
-    NOW + 20,
-    CallInFlight('EnsureImage of image "a:1"', NOW - 25),
-)
-ENTRIES = (
-    Entry(at=NOW - 70.2, what="created"),
-    Entry(at=NOW - 69, what="seen", message="from the API server"),
-    Entry(at=NOW - 68, what="RunPodSandbox", kind="action", seconds=0.4),
-    Entry(
-        at=NOW - 64,
-        what="EnsureImage",
-        kind="action",
-        target="web",
-        seconds=3.0,
-        failed=True,
-        reason="ErrImagePull",
-        message="no route to host",
-    ),
-)
+
+
+def build_wait(now: float) -> Wait:
+    return Wait(
+        "container web",
+        "ImagePullBackOff",
+        'Back-off pulling image "a:1": no route to host',
+        now - 64,
+        now + 20,
+        CallInFlight('EnsureImage of image "a:1"', now - 25),
+    )
+
+
+def build_entries(now: float) -> tuple[Entry, ...]:
+    return (
+        Entry(at=now - 70.2, what="created"),
+        Entry(at=now - 69, what="seen", message="from the API server"),
+        Entry(at=now - 68, what="RunPodSandbox", kind="action", seconds=0.4),
+        Entry(
+            at=now - 64,
+            what="EnsureImage",
+            kind="action",
+            target="web",
+            seconds=3.0,
+            failed=True,
+            reason="ErrImagePull",
+            message="no route to host",
+        ),
+    )
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A journal of a pod that waits, with an older one of its name, and a static pod that is gone."""
-    files = JournalFiles(tmp_path, JournalBounds())
+    files, now = JournalFiles(tmp_path, JournalBounds()), time.time()
     files.prepare()
-    files.append(PodName(namespace="default", name="web-1", uid="0000"), [Entry(at=NOW - 900, what="seen")])
-    files.append(POD, ENTRIES)
-    files.write_picture("1111", Picture(at=NOW - 64, phase="Pending", waits=(WAIT,)))
+    files.append(PodName(namespace="default", name="web-1", uid="0000"), [Entry(at=now - 900, what="seen")])
+    files.append(POD, build_entries(now))
+    files.write_picture("1111", Picture(at=now - 64, phase="Pending", waits=(build_wait(now),)))
     static = PodName(namespace="kube-system", name="etcd-n1", uid="2222", source="file")
-    files.append(static, [Entry(at=NOW - 500, what="gone from this node")])
-    files.write_heartbeat(Heartbeat(at=NOW - 2, node="n1", pid=1))
+    files.append(static, [Entry(at=now - 500, what="gone from this node")])
+    files.write_heartbeat(Heartbeat(at=now - 2, node="n1", pid=1))
     return tmp_path
 
 
@@ -82,7 +87,7 @@ def test_a_person_reads_who_it_is_what_it_waits_for_and_how_long_things_took(roo
 
 
 def test_a_dead_agent_is_said_and_durations_end_with_it(root: Path) -> None:
-    JournalFiles(root, JournalBounds()).write_heartbeat(Heartbeat(at=NOW - 60, node="n1"))
+    JournalFiles(root, JournalBounds()).write_heartbeat(Heartbeat(at=time.time() - 60, node="n1"))
     lines = run(root, "default/web-1").output.splitlines()
     assert lines[1] == "Pending, not ready; unchanged for 4.00s."
     assert lines[2].startswith("The agent was last heard of at ")

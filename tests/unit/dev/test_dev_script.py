@@ -20,7 +20,7 @@ def run_dev(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_command_with_an_example() -> None:
     done = run_dev("--help")
     assert done.returncode == 0
-    for command in ("demo", "test", "check", "bench", "soak", "setup", "lock", "generate"):
+    for command in ("demo", "test", "check", "bench", "soak", "setup", "runtimes", "lock", "generate"):
         assert f"./dev {command}" in done.stdout
     assert "Example: sudo ./dev demo" in done.stdout
 
@@ -31,6 +31,7 @@ def test_help_lists_every_command_with_an_example() -> None:
         ((), "Usage: ./dev COMMAND"),
         (("magic",), "dev: 'magic' is not a command"),
         (("test", "magic"), "dev: 'magic' is not a tier of tests; choose from: unit property"),
+        (("test", "runtime", "--runtime"), "dev: --runtime needs a name, such as containerd-2"),
     ],
 )
 def test_misuse_ends_with_2_and_says_what_to_do(arguments: tuple[str, ...], message: str) -> None:
@@ -48,7 +49,7 @@ def public_directory() -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.parametrize("command", ["demo", "bench", "soak"])
+@pytest.mark.parametrize("command", ["demo", "bench", "soak", "runtimes"])
 def test_what_needs_root_says_so(command: str, public_directory: Path) -> None:
     script = shutil.copy(DEV, public_directory)
     done = subprocess.run(

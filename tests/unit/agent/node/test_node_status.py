@@ -20,7 +20,13 @@ from agent.node.status import (
     plan_label_patch,
     shows_report,
 )
-from agent.runtime.values import RuntimeCondition, RuntimeImage, RuntimeVersion
+from agent.runtime.values import (
+    HandlerFeatures,
+    RuntimeCondition,
+    RuntimeFeatures,
+    RuntimeImage,
+    RuntimeVersion,
+)
 from kubeapi.meta import Condition
 from tests.builders import at, node
 
@@ -222,3 +228,14 @@ def test_a_report_shows_until_one_of_its_conditions_says_something_else() -> Non
     assert shows_report(build_status(IDENTITY, LOOK, None, at(60)), reported), "times don't count"
     assert not shows_report(msgspec.structs.replace(reported, conditions=unknown), reported)
     assert not shows_report(msgspec.structs.replace(reported, conditions=()), reported)
+
+
+def test_the_runtimes_features_are_reported() -> None:
+    handlers = {"runc": HandlerFeatures(user_namespaces=True), "": HandlerFeatures(recursive_read_only=True)}
+    features = RuntimeFeatures(handlers, supplemental_groups_policy=True)
+    status = msgspec.to_builtins(build_status(IDENTITY, replace(LOOK, features=features), None, at(0)))
+    assert status["features"] == {"supplementalGroupsPolicy": True}
+    assert list(status["runtimeHandlers"]) == [
+        {"name": "", "features": {"recursiveReadOnlyMounts": True}},
+        {"name": "runc", "features": {"userNamespaces": True}},
+    ]

@@ -9,6 +9,7 @@ import pytest
 from agent.pods.admission import admit_new_pod, admit_pod
 from agent.pods.goal import SOURCE_ANNOTATION
 from agent.resources.requests import compute_pod_request
+from agent.runtime.values import HandlerFeatures
 from kubeapi.core import Node, Taint
 from kubeapi.pod import (
     Affinity,
@@ -249,3 +250,37 @@ def test_a_policy_for_groups_that_the_node_doesnt_have_is_refused() -> None:
     assert refusal({"security_context": PodSecurityContext(supplemental_groups_policy="Merge")}) == ""
     strict = PodSecurityContext(supplemental_groups_policy="Strict")
     assert refusal({"security_context": strict}) == "SupplementalGroupsPolicyNotSupported"
+
+
+ABLE = HandlerFeatures(user_namespaces=True, supplemental_groups_policy=True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "features", "reason"),
+    [
+        ({"host_users": False}, ABLE, ""),
+        ({"host_users": False}, None, ""),  # not known yet: asked again before the sandbox
+        ({"host_users": False}, HandlerFeatures(), "UserNamespacesNotSupported"),
+        ({"host_users": False, "host_network": True}, ABLE, "UserNamespacesNotSupported"),
+        ({"host_users": True, "host_network": True}, ABLE, ""),
+        ({"security_context": PodSecurityContext(supplemental_groups_policy="Strict")}, ABLE, ""),
+        (
+            {"security_context": PodSecurityContext(supplemental_groups_policy="Other")},
+            ABLE,
+            "SupplementalGroupsPolicyNotSupported",
+        ),
+    ],
+)
+def test_what_the_pod_asks_of_its_handler_must_be_there(
+    spec: dict[str, Any], features: HandlerFeatures | None, reason: str
+) -> None:
+    found = admit_pod(builders.pod(spec=spec), builders.node(), (), 110, features)
+    assert (found.reason if found else "") == reason
+
+
+def test_an_annotation_asks_for_a_profile_too() -> None:
+    name = "container.apparmor.security.beta.kubernetes.io/web"
+    pod = builders.pod(metadata={"annotations": {name: "runtime/default"}})
+    found = admit_new_pod(pod, builders.node(), (), 110, app_armor=False).refusal
+    assert found is not None
+    assert found.message == "Cannot enforce AppArmor: AppArmor is not enabled on the host"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from agent.pods.dns_config import (
     compute_fqdn,
     compute_hostname,
     compute_resolver,
+    list_omissions,
     parse_resolv_conf,
 )
 from agent.pods.hosts_file import build_hosts_file
+from agent.pods.pod_events import describe_names
 from agent.pods.ports import LocalImage, SandboxID, Unavailable
 from agent.pods.sandbox_config import PodEnvironment, build_sandbox_config
 from agent.pods.security import build_container_security, build_sandbox_security
+from agent.pods.user_ids import IDRange
 from cri_proto.runtime.v1 import api_pb2 as cri
 from kubeapi.pod import (
     Capabilities,
@@ -164,6 +168,67 @@ def test_a_host_name_is_at_most_63_characters_and_ends_well() -> None:
     assert compute_hostname(builders.pod("a" * 62 + "-b")) == "a" * 62
     assert compute_hostname(builders.pod(spec={"hostname": "own"})) == "own"
     assert compute_fqdn(builders.pod(), "cluster.local") == ""
+
+
+def test_a_name_of_its_own_goes_before_every_other() -> None:
+    pod = builders.pod(spec={"hostname_override": "any.name.example", "subdomain": "sub"})
+    assert build_sandbox_config(pod, 0, ENVIRONMENT).hostname == "any.name.example"
+    assert "10.1.0.1\tany.name.example" in build_hosts_file(pod, ("10.1.0.1",), "", "c").splitlines()
+
+
+def test_a_full_name_that_the_kernel_cant_hold_is_refused() -> None:
+    pod = builders.pod("a" * 63, spec={"subdomain": "sub", "set_hostname_as_fqdn": True})
+    with pytest.raises(Unavailable) as raised:
+        build_sandbox_config(pod, 0, ENVIRONMENT)
+    assert raised.value.reason == "FailedCreatePodSandBox"
+    assert "(64 characters is the max, 93 characters requested)" in raised.value.message
+
+
+def resolve(**config: Any) -> tuple[Resolver, tuple[str, ...]]:
+    pod = builders.pod(spec={"dns_policy": "Default", "dns_config": PodDNSConfig(**config)})
+    arguments = (pod, HOST, "10.96.0.10", "cluster.local")
+    return compute_resolver(*arguments), tuple(list_omissions(*arguments))
+
+
+def test_what_resolvers_dont_take_is_left_out_and_told() -> None:
+    resolver, told = resolve(nameservers=("2.2.2.2", "3.3.3.3", "4.4.4.4"))
+    assert resolver.servers == ("1.1.1.1", "2.2.2.2", "3.3.3.3")
+    assert told == (
+        "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line "
+        "is: 1.1.1.1 2.2.2.2 3.3.3.3",
+    )
+
+
+@pytest.mark.parametrize(
+    ("searches", "kept"),
+    [
+        (tuple(f"s{number}" for number in range(40)), 31),
+        (("a" * 254, "b" * 253), 1),
+        (tuple(f"{number:0>250}" for number in range(10)), 8),
+    ],
+)
+def test_search_lines_have_limits(searches: tuple[str, ...], kept: int) -> None:
+    resolver, told = resolve(searches=searches)
+    assert len(resolver.searches) == 1 + kept  # the host's own comes first
+    assert set(resolver.searches[1:]) <= set(searches)
+    (sentence,) = told
+    assert sentence == (
+        "Search Line limits were exceeded, some search paths have been omitted, the applied search line "
+        f"is: {' '.join(resolver.searches)}"
+    )
+
+
+def test_what_fits_isnt_told_of() -> None:
+    assert resolve(searches=("a",))[1] == ()
+
+
+def test_before_a_sandbox_its_names_are_told_of() -> None:
+    assert list(describe_names(builders.pod(), ENVIRONMENT)) == []
+    (event,) = describe_names(builders.pod(), replace(ENVIRONMENT, cluster_dns=""))
+    assert (event.reason, event.warning) == ("MissingClusterDNS", True)
+    servers = tuple(f"9.9.9.{number}" for number in range(4))
+    pod = builders.pod(spec={"dns_config": PodDNSConfig(nameservers=servers)})
+    assert [event.reason for event in describe_names(pod, ENVIRONMENT)] == ["DNSConfigForming"]
 
 
 def test_the_hosts_file_names_the_pod_and_its_aliases() -> None:
@@ -319,3 +384,60 @@ def test_a_privileged_container_sees_everything_and_makes_its_sandbox_privileged
 def test_seccomp_profiles(profile: SecurityProfile | None, kind: int, reference: str) -> None:
     seccomp = security(SecurityContext(seccomp_profile=profile), LocalImage("x", 0, "")).seccomp
     assert (seccomp.profile_type, seccomp.localhost_ref) == (kind, reference)
+
+
+def test_a_privileged_container_has_no_seccomp_profile_and_its_sandbox_the_runtimes() -> None:
+    profile = SecurityProfile(type="RuntimeDefault")
+    context = SecurityContext(privileged=True, seccomp_profile=profile)
+    assert security(context, LocalImage("x", 0, "")).seccomp.profile_type == cri.SecurityProfile.Unconfined
+    sandbox = build_sandbox_security(builders.pod())
+    assert sandbox.seccomp.profile_type == cri.SecurityProfile.RuntimeDefault
+
+
+def test_an_ephemeral_container_may_be_privileged_too() -> None:
+    debugger = builders.container("debug", security_context=SecurityContext(privileged=True))
+    assert build_sandbox_security(builders.pod(spec={"ephemeral_containers": (debugger,)})).privileged
+
+
+def test_a_local_profile_needs_a_name() -> None:
+    context = SecurityContext(seccomp_profile=SecurityProfile(type="Localhost"))
+    with pytest.raises(Unavailable, match="localhostProfile must be set if seccompProfile type is Localhost"):
+        security(context, LocalImage("x", 0, ""))
+
+
+def test_capabilities_are_spelled_as_every_runtime_takes_them() -> None:
+    context = SecurityContext(capabilities=Capabilities(add=("CAP_SYS_TIME", "net_admin"), drop=("all",)))
+    capabilities = security(context, LocalImage("x", 0, "")).capabilities
+    assert list(capabilities.add_capabilities) == ["SYS_TIME", "NET_ADMIN"]
+    assert list(capabilities.drop_capabilities) == ["ALL"]
+
+
+def test_whose_root_must_not_run_is_named() -> None:
+    with pytest.raises(Unavailable) as raised:
+        security(SecurityContext(run_as_non_root=True), LocalImage("x", None, ""))
+    assert raised.value.message == (
+        "container has runAsNonRoot and image will run as root "
+        '(pod: "web-1_default(uid-web-1)", container: web)'
+    )
+
+
+def test_the_policy_for_groups_is_passed_on() -> None:
+    strict = security(None, LocalImage("x", 0, ""), supplemental_groups_policy="Strict")
+    assert strict.supplemental_groups_policy == cri.Strict
+    assert security(None, LocalImage("x", 0, "")).supplemental_groups_policy == cri.Merge
+
+
+def test_users_of_its_own_hold_for_sandbox_container_and_mounts() -> None:
+    users = IDRange(131072)
+    inputs = replace(INPUTS, users=users)
+    container = build_container_config(builders.pod(), builders.container("web"), ACTION, inputs, ENVIRONMENT)
+    sandbox = build_sandbox_config(builders.pod(), 0, ENVIRONMENT, users)
+    mapping = cri.IDMapping(host_id=131072, container_id=0, length=65536)
+    for message in (sandbox.linux.security_context, container.linux.security_context):
+        options = message.namespace_options.userns_options
+        assert (options.mode, list(options.uids), list(options.gids)) == (cri.POD, [mapping], [mapping])
+    (mount,) = container.mounts
+    assert (list(mount.uidMappings), list(mount.gidMappings)) == ([mapping], [mapping])
+    plain = build().linux.security_context.namespace_options
+    assert not plain.HasField("userns_options")
+    assert list(build().mounts[0].uidMappings) == []

@@ -20,6 +20,7 @@ from kubeapi.pod import (
     KeySelector,
     ObjectFieldSelector,
     ResourceFieldSelector,
+    ResourceRequirements,
 )
 from tests import builders
 
@@ -177,6 +178,44 @@ def test_only_services_of_the_namespace_with_an_address_count_and_the_api_server
     found = compute_environment(pod, builders.container(), replace(FACTS, services=services))
     assert found["KUBERNETES_SERVICE_HOST"] == "10.96.0.1"
     assert all(name.startswith("KUBERNETES_") for name in found)
+
+
+def test_a_variable_sees_those_of_whole_sources_too() -> None:
+    sources = (EnvFromSource(prefix="P_", config_map_ref=EnvSource(name="conf")),)
+    found = compute(env_from=sources, env=(EnvVar(name="X", value="$(P_a)$(P_b)"),))
+    assert found["X"] == "12"
+
+
+def test_binary_data_is_not_for_variables() -> None:
+    key = ObjectKey("default", "pictures")
+    facts = replace(FACTS, config_maps={key: {"jpeg": b"\xff\xd8", "size": b"2"}})
+    sources = (EnvFromSource(config_map_ref=EnvSource(name="pictures")),)
+    assert compute(facts, env_from=sources) == {"size": "2"}
+    with pytest.raises(Unavailable, match="couldn't find key jpeg in ConfigMap default/pictures"):
+        compute(facts, env=(EnvVar(name="X", value_from=from_key("configmap", "pictures", "jpeg")),))
+
+
+def test_a_service_of_the_pods_own_namespace_counts_before_the_api_servers() -> None:
+    services = (
+        builders.service("kubernetes", "default", spec={"cluster_ip": "10.96.0.1"}),
+        builders.service("kubernetes", "a", spec={"cluster_ip": "10.96.0.9"}),
+    )
+    pod = builders.pod(namespace="a")
+    found = compute_environment(pod, builders.container(), replace(FACTS, services=services))
+    assert found["KUBERNETES_SERVICE_HOST"] == "10.96.0.9"
+
+
+def test_no_limit_is_the_nodes_and_no_request_the_limit() -> None:
+    def variable(name: str, resource: str) -> EnvVar:
+        return EnvVar(
+            name=name, value_from=EnvVarSource(resource_field_ref=ResourceFieldSelector(resource=resource))
+        )
+
+    env = (variable("LIMIT", "limits.cpu"), variable("REQUEST", "requests.memory"))
+    resources = ResourceRequirements(limits={"cpu": "0", "memory": "5"})
+    container = builders.container("web", env=env, resources=resources)
+    pod = builders.pod(spec={"containers": (container,)})
+    assert compute_environment(pod, container, FACTS) == {"LIMIT": "4", "REQUEST": "5"}
 
 
 def test_the_references_of_a_container_are_listed() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.checkpoint.records import PodRecord
 from agent.pods.actions import RunPreStopHook, StopContainer
-from agent.pods.desired import compute_goal, list_pre_stopped
+from agent.pods.desired import compute_goal, list_post_started, list_pre_stopped
 from agent.pods.goal import Ending, PodGoal, Termination, compute_spec_hash
 from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox
 from agent.pods.plan import PodPlan, plan_pod
@@ -142,6 +142,21 @@ def test_only_hooks_of_containers_that_are_there_are_remembered() -> None:
     progress = Progress(pre_stopped=frozenset({ContainerID("web-0"), ContainerID("long-gone")}))
 
     assert list_pre_stopped(progress, ObservedPod((SANDBOX,), (running(web),))) == ("web-0",)
+
+
+def test_only_hooks_of_containers_that_are_there_and_have_one_are_remembered() -> None:
+    hook = LifecycleHandler(sleep=SleepAction(seconds=1))
+    web = builders.container("web", lifecycle=Lifecycle(post_start=hook))
+    plain = builders.container("plain")
+    progress = Progress(
+        post_started=frozenset({ContainerID("web-0"), ContainerID("plain-0"), ContainerID("long-gone")})
+    )
+    observed = ObservedPod((SANDBOX,), (running(web), running(plain)))
+
+    pod, unhooked = (builders.pod(spec={"containers": each}) for each in ((web, plain), (plain,)))
+    assert list_post_started(pod, progress, observed) == ("web-0",)
+    assert list_post_started(pod, Progress(), observed) == ()
+    assert list_post_started(unhooked, progress, observed) is None
 
 
 def record(**status: Any) -> PodRecord:

@@ -29,17 +29,19 @@ def _run(kind: ProbeKind, state: ProbeState, *outcomes: Outcome, probe: Probe = 
 
 
 def test_the_first_try_is_at_once() -> None:
-    assert plan_first_probe(_PROBE, 0.2, 50.0).due_at == 50.0
+    assert plan_first_probe(ProbeKind.READINESS, _PROBE, 0.2, 50.0).due_at == 50.0
 
 
 def test_the_initial_delay_counts_from_the_containers_start() -> None:
     delayed = Probe(http_get=_PROBE.http_get, initial_delay_seconds=30)
-    assert plan_first_probe(delayed, 10.0, 50.0).due_at == 70.0
-    assert plan_first_probe(delayed, 99.0, 50.0).due_at == 50.0
+    assert plan_first_probe(ProbeKind.READINESS, delayed, 10.0, 50.0).due_at == 70.0
+    assert plan_first_probe(ProbeKind.READINESS, delayed, 99.0, 50.0).due_at == 50.0
 
 
 def test_a_success_makes_ready_and_keeps_the_period() -> None:
-    state = _run(ProbeKind.READINESS, plan_first_probe(_PROBE, 0.0, 100.0), Outcome.PASSED)
+    state = _run(
+        ProbeKind.READINESS, plan_first_probe(ProbeKind.READINESS, _PROBE, 0.0, 100.0), Outcome.PASSED
+    )
     assert state == replace(_READY, regular_at=110.0)
 
 
@@ -60,7 +62,12 @@ def test_failures_count_only_in_a_row() -> None:
 
 def test_a_success_threshold_needs_successes_in_a_row_and_no_retries_between() -> None:
     twice = Probe(http_get=_PROBE.http_get, success_threshold=2, period_seconds=10)
-    state = _run(ProbeKind.READINESS, plan_first_probe(twice, 0.0, 0.0), Outcome.FAILED, probe=twice)
+    state = _run(
+        ProbeKind.READINESS,
+        plan_first_probe(ProbeKind.READINESS, twice, 0.0, 0.0),
+        Outcome.FAILED,
+        probe=twice,
+    )
     assert state.due_at == 10.0
     state = _run(ProbeKind.READINESS, state, Outcome.PASSED, probe=twice)
     assert state.result is None
@@ -68,7 +75,7 @@ def test_a_success_threshold_needs_successes_in_a_row_and_no_retries_between() -
 
 
 def test_a_starting_container_is_tried_again_soon_and_ever_later() -> None:
-    state, pauses = plan_first_probe(_PROBE, 0.0, 0.0), []
+    state, pauses = plan_first_probe(ProbeKind.READINESS, _PROBE, 0.0, 0.0), []
     for _ in range(4):
         before = state.due_at
         state = _run(ProbeKind.READINESS, state, Outcome.FAILED)
@@ -79,7 +86,12 @@ def test_a_starting_container_is_tried_again_soon_and_ever_later() -> None:
 
 
 def test_the_first_success_ends_the_quick_tries() -> None:
-    state = _run(ProbeKind.READINESS, plan_first_probe(_PROBE, 0.0, 0.0), Outcome.FAILED, Outcome.PASSED)
+    state = _run(
+        ProbeKind.READINESS,
+        plan_first_probe(ProbeKind.READINESS, _PROBE, 0.0, 0.0),
+        Outcome.FAILED,
+        Outcome.PASSED,
+    )
     assert state.result is True
     assert state.due_at == pytest.approx(10.1)
     state = _run(ProbeKind.READINESS, state, Outcome.FAILED)
@@ -88,12 +100,17 @@ def test_the_first_success_ends_the_quick_tries() -> None:
 
 def test_quick_tries_that_start_a_process_are_rarer() -> None:
     by_exec = Probe(exec=ExecAction(command=("true",)), period_seconds=10)
-    state = _run(ProbeKind.READINESS, plan_first_probe(by_exec, 0.0, 0.0), Outcome.FAILED, probe=by_exec)
+    state = _run(
+        ProbeKind.READINESS,
+        plan_first_probe(ProbeKind.READINESS, by_exec, 0.0, 0.0),
+        Outcome.FAILED,
+        probe=by_exec,
+    )
     assert state.due_at == 0.5
 
 
 def test_quick_tries_never_use_up_the_startup_threshold() -> None:
-    state = plan_first_probe(_PROBE, 0.0, 0.0)
+    state = plan_first_probe(ProbeKind.READINESS, _PROBE, 0.0, 0.0)
     tries = 0
     while not is_settled(ProbeKind.STARTUP, state):
         state = _run(ProbeKind.STARTUP, state, Outcome.FAILED)
@@ -105,7 +122,7 @@ def test_quick_tries_never_use_up_the_startup_threshold() -> None:
 
 
 def test_liveness_has_no_quick_tries_and_begins_alive() -> None:
-    state = _run(ProbeKind.LIVENESS, plan_first_probe(_PROBE, 0.0, 0.0), Outcome.FAILED)
+    state = _run(ProbeKind.LIVENESS, plan_first_probe(ProbeKind.READINESS, _PROBE, 0.0, 0.0), Outcome.FAILED)
     assert (state.result, state.due_at) == (None, 10.0)
     state = _run(ProbeKind.LIVENESS, state, Outcome.FAILED, Outcome.FAILED)
     assert state.result is False
