@@ -133,6 +133,7 @@ class JoinedPods:
             now=time.time,
             handlers=foundation.cluster.runtime_handlers,
             users=self.users,
+            started_at=time.time(),
         )
         return LaneTools(
             executor=executor,

@@ -135,6 +135,7 @@ class Executor:
     now: Callable[[], float]
     handlers: RuntimeHandlers = field(default_factory=NamedHandlers)
     users: UserNamespaces = field(default_factory=NoUserNamespaces)
+    started_at: float = 0.0  # this process, in seconds since the epoch
 
     async def execute(self, action: Action, view: PodView) -> ActionResult:
         """Does it, or raises."""
@@ -146,7 +147,9 @@ class Executor:
             case StopPodSandbox():
                 await self.runtime.stop_pod_sandbox(action.sandbox_id)
             case RemovePodSandbox():
-                await remove_sandbox(self.runtime, action.sandbox_id)
+                created = (s.created_at for s in view.observed.sandboxes if s.id == action.sandbox_id)
+                inherited = any(at < self.started_at for at in created)
+                await remove_sandbox(self.runtime, action.sandbox_id, inherited=inherited)
             case EnsureImage():
                 return await self._ensure_image(action, view.pod)
             case CreateContainer():

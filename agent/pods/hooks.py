@@ -8,6 +8,7 @@ whatever its status.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from agent.pods.outcomes import HookFailed
 from agent.pods.ports import ProbeTarget
@@ -19,6 +20,8 @@ from agent.probes.http_get import HOOK_AGENT, HTTPFailed, send_get
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.service import RuntimeService
 from kubeapi.pod import HTTPGetAction, LifecycleHandler, TCPSocketAction
+
+_CLEANUP_SECONDS: Final = 1.0  # for what a command that was cut leaves behind
 
 
 class HookRunner:
@@ -32,7 +35,8 @@ class HookRunner:
         """None when it succeeded."""
         try:
             if hook.exec is not None:
-                return await self._run_command(target, hook.exec.command, seconds)
+                async with asyncio.timeout(seconds + _CLEANUP_SECONDS):
+                    return await self._run_command(target, hook.exec.command, seconds)
             async with asyncio.timeout(seconds):
                 return await self._run(hook, target)
         except (TimeoutError, ExecTimedOut):

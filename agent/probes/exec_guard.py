@@ -25,6 +25,7 @@ _EARLY_LOOK: Final = 0.4  # of the time: a late one may come too late on a busy 
 _LATE_LOOK_SECONDS: Final = 0.15  # before the end
 _RUNTIME_LATE_SECONDS: Final = 0.1
 _PAUSES: Final = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8, 0.8, 0.8)
+_LONGEST_CANCEL_PAUSE: Final = 0.2
 _SAME_END_SECONDS: Final = 2.0
 _OWN_DEADLINE_SECONDS: Final = 4.0  # the call's own comes a second later
 
@@ -77,10 +78,11 @@ class ExecGuard:
                 await watch.look()
         # Where we come late ourselves, the answer may lie there unread.
         await _wait(call, max(end, asyncio.get_running_loop().time()) + _RUNTIME_LATE_SECONDS)
+        if not call.done() and not seconds.is_integer():
+            call.cancel()  # the runtime counts whole seconds; what nobody waits for it kills at once
+            await asyncio.wait({call})
         if watch is None or (call.done() and not _is_out_of_time(call)):
             return False
-        if not seconds.is_integer():
-            call.cancel()  # the runtime counts whole seconds; what nobody waits for it kills at once
         return await self._kill_rest(call, watch, target, end)
 
     async def _kill_rest(
@@ -89,11 +91,16 @@ class ExecGuard:
         total = 0
         for pause in _PAUSES:
             due = sum(abs(other - end) < _SAME_END_SECONDS for other in self._ends[target.container_id])
-            killed = await watch.kill_rest(due)
+            killed, running = await watch.kill_rest(due)
             total += killed
-            if not killed and call.done():
+            if call.cancelled():
+                if (not killed and not running) or pause > _LONGEST_CANCEL_PAUSE:
+                    break
+                await asyncio.sleep(pause)  # the runtime kills it behind our back
+            elif not killed and call.done():
                 break
-            await _wait(call, asyncio.get_running_loop().time() + pause)
+            else:
+                await _wait(call, asyncio.get_running_loop().time() + pause)
         if total:
             fields = {"container": target.container.name, "pod": str(target.pod.key), "processes": total}
             _log.info("killed what was left of a command whose time was over", extra=fields)

@@ -23,6 +23,7 @@ from agent.probes.exec_tree import (
     choose_doomed,
     find_commands,
     find_leaderless,
+    is_alive,
     parse_process,
 )
 from kubeapi.pod import PodUID
@@ -43,7 +44,8 @@ class CommandWatch:
     def __init__(self, source: ContainerProcesses, target: ProbeTarget) -> None:
         self._source = source
         self._target = target
-        self._since = int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) - 1
+        # The next tick: what began in this one may have been there already, and no runtime is that quick.
+        self._since = int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS) + 1
         self._commands: dict[int, Process] = {}
         self._seen: set[Process] = set()
 
@@ -51,8 +53,11 @@ class CommandWatch:
         """Remembers what runs now."""
         await asyncio.to_thread(self._look)
 
-    async def kill_rest(self, due: int) -> int:
-        """How many processes were killed of commands that have ended; `due` is `choose_doomed`'s."""
+    async def kill_rest(self, due: int) -> tuple[int, bool]:
+        """How many processes were killed of commands that have ended, and whether any command still runs.
+
+        `due` is `choose_doomed`'s.
+        """
         return await asyncio.to_thread(self._kill_rest, due)
 
     def _look(self) -> None:
@@ -64,10 +69,12 @@ class CommandWatch:
                 self._commands[command.pid] = command
         self._seen.update(process for process in processes.values() if process.started >= self._since)
 
-    def _kill_rest(self, due: int) -> int:
+    def _kill_rest(self, due: int) -> tuple[int, bool]:
         self._look()
-        doomed = choose_doomed(self._commands.values(), self._seen, self._read_processes(), due)
-        return sum(_kill(process) for process in doomed)
+        present = self._read_processes()
+        doomed = choose_doomed(self._commands.values(), self._seen, present, due)
+        running = any(is_alive(command, present) for command in self._commands.values())
+        return sum(_kill(process) for process in doomed), running
 
     def _read_processes(self) -> Processes:
         pids = self._source.list_container_processes(self._target.pod.uid, self._target.container_id)

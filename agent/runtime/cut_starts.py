@@ -1,10 +1,10 @@
-"""Removes a sandbox although a container's start was cut short in it, which containerd can't by itself.
+"""Removes a sandbox although calls for it were cut short, after which containerd can't by itself.
 
-IO: the CRI call; after one particular refusal a look at /proc and a SIGKILL. Called by `agent.pods.execute`.
+IO: the CRI call; sometimes a look at /proc and a SIGKILL. Called by `agent.pods.execute`.
 A StartContainer that is cancelled at the wrong moment, as by our own death, leaves a task that containerd's
 CRI side doesn't know of: the container has exited for it, can't be stopped, and can't be removed either, for
-ever. Once the shim of such a sandbox is gone, containerd clears away whatever it held. Seen with 1.6; the
-code is the same in 1.7 and 2.x.
+ever. Or the shim outlives its sandbox, because it still holds what was forgotten. Once the shim is gone,
+containerd clears away whatever it held. Seen with 1.6.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -30,8 +29,11 @@ _SHIM: Final = "containerd-shim"
 _PROC: Final = Path("/proc")
 
 
-async def remove_sandbox(runtime: RuntimeService, sandbox_id: SandboxID) -> None:
-    """Removes one that is stopped. Raises RuntimeServiceError; after that refusal the next try succeeds."""
+async def remove_sandbox(runtime: RuntimeService, sandbox_id: SandboxID, *, inherited: bool = False) -> None:
+    """Removes one that is stopped; `inherited`: an earlier agent made it, whose calls its death cut short.
+
+    Raises RuntimeServiceError; after containerd's refusal because of a task the next try succeeds.
+    """
     try:
         await runtime.remove_pod_sandbox(sandbox_id)
     except RuntimeServiceError as error:
@@ -42,25 +44,29 @@ async def remove_sandbox(runtime: RuntimeService, sandbox_id: SandboxID) -> None
                 extra={"sandbox": sandbox_id, "processes": ended},
             )
         raise
+    if inherited:
+        await asyncio.to_thread(end_shims, sandbox_id)
 
 
 def end_shims(sandbox_id: SandboxID, proc: Path = _PROC) -> tuple[int, ...]:
     """SIGKILL to the processes that containerd keeps for the sandbox; their pids. Idempotent."""
-    found = tuple(_find_shims(sandbox_id, proc))
+    found = find_shims(sandbox_id, proc)
     for process in found:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     return found
 
 
-def _find_shims(sandbox_id: SandboxID, proc: Path) -> Iterator[int]:
-    for entry in proc.iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            argv = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue  # it ended meanwhile
-        names_it = ("-id", str(sandbox_id)) in pairwise(argv)
-        if names_it and Path(argv[0]).name.startswith(_SHIM):
-            yield int(entry.name)
+def find_shims(sandbox_id: SandboxID, proc: Path = _PROC) -> tuple[int, ...]:
+    """The pids of the processes that containerd keeps for the sandbox: one, as long as there is anything."""
+    return tuple(
+        int(entry.name) for entry in proc.iterdir() if entry.name.isdigit() and _is_shim(entry, sandbox_id)
+    )
+
+
+def _is_shim(entry: Path, sandbox_id: SandboxID) -> bool:
+    try:
+        argv = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return False  # it ended meanwhile
+    return ("-id", str(sandbox_id)) in pairwise(argv) and Path(argv[0]).name.startswith(_SHIM)

@@ -19,6 +19,11 @@ from lab.machine_state import changes_of_lab, diff_states, read_machine_state
 RUNS: Final = {
     "agent-restarts": ("bench.soak.agent_restarts", "soak-agent", "40 pods, the agent killed 50 times"),
     "hanging-mount": ("bench.soak.hanging_mount", "soak-mount", "a pod on a mount that hangs, among 50"),
+    "hanging-runtime": (
+        "bench.soak.hanging_runtime",
+        "soak-shim",
+        "a pod whose calls never return, among 50",
+    ),
     "kill-cycles": (
         "bench.soak.kill_cycles",
         "soak-kill",

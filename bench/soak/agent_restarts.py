@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Final
 
 from bench.report import Figure
 from bench.soak.crowd import running_crowd
 from bench.soak.findings import Check, Findings, SoakOptions
-from bench.soak.soak_lab import soak_lab
+from bench.soak.soak_lab import soak_in_lab
 from lab.cluster import Cluster
 from tests.cluster.scene import build_pod
 
@@ -25,9 +26,8 @@ _REQUESTS: Final = (1, 10, 60)
 
 def run(options: SoakOptions) -> Findings:
     """Forty pods, fifty restarts."""
-    with soak_lab("soak-agent") as cluster:
-        pods, restarts = options.pods or _PODS, options.repeats or _RESTARTS
-        return asyncio.run(soak_agent(cluster, pods=pods, restarts=restarts))
+    pods, restarts = options.pods or _PODS, options.repeats or _RESTARTS
+    return soak_in_lab("soak-agent", partial(soak_agent, pods=pods, restarts=restarts))
 
 
 async def soak_agent(cluster: Cluster, *, pods: int, restarts: int) -> Findings:

@@ -26,6 +26,7 @@ class Findings:
     name: str
     checks: tuple[Check, ...]
     figures: tuple[Figure, ...] = ()
+    logs: str = ""  # where the programs' logs are kept
 
     @property
     def clean(self) -> bool:
@@ -50,4 +51,5 @@ def render_findings(findings: Findings) -> str:
         if (more := len(check.problems) - _SHOWN_PROBLEMS) > 0:
             lines.append(f"      … and {more} more")
     lines += [f"  {figure.name:<58}{figure.value:>10.3f}  {figure.unit}" for figure in findings.figures]
+    lines += [f"  logs: {findings.logs}"] if findings.logs else []
     return "\n".join(lines)

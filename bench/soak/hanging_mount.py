@@ -1,127 +1,81 @@
 """One pod on a file system that stopped answering, among many: it says so, and nobody else notices.
 
-A shell on a lab of one node. `soak_hanging_mount` is used by the tests too. The pods beside it must stay as
-they are, the node Ready, new pods start as before; the stuck one names its mount and can be deleted.
+A shell on a lab of one node. `soak_hanging_mount` is used by the tests too. The stuck pod names its mount,
+and can be deleted.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 from bench.report import Figure
-from bench.soak.crowd import Crowd, running_crowd
 from bench.soak.findings import Check, Findings, SoakOptions
-from bench.soak.histories import NodeHistory, watching
-from bench.soak.soak_lab import soak_lab
+from bench.soak.soak_lab import soak_in_lab
+from bench.soak.stuck_pod import NAMED_SECONDS, STUCK, find_silence, surroundings
 from kubeapi.pod import Pod
-from kubeapi.resources import NODES, PODS
+from kubeapi.resources import PODS
 from lab.cluster import Cluster
 from lab.hanging_mount import HangingMount, hanging_mount
 from tests.cluster.scene import Document, Scene, build_pod, build_shell, find_status
 
-NAMED_SECONDS: Final = 30.0
 _PODS: Final = 50
 _NEWCOMERS: Final = 5
-_STUCK: Final = "stuck"
 
 
 def run(options: SoakOptions) -> Findings:
     """Fifty pods, one of which hangs."""
-    with soak_lab("soak-mount") as cluster:
-        return asyncio.run(
-            soak_hanging_mount(cluster, pods=options.pods or _PODS, newcomers=options.repeats or _NEWCOMERS)
-        )
+    pods, newcomers = options.pods or _PODS, options.repeats or _NEWCOMERS
+    return soak_in_lab("soak-mount", partial(soak_hanging_mount, pods=pods, newcomers=newcomers))
 
 
 async def soak_hanging_mount(cluster: Cluster, *, pods: int, newcomers: int) -> Findings:
-    """Raises AssertionError when a new pod doesn't start, or the stuck one isn't named or doesn't go."""
-    nodes = NodeHistory()
-    async with (
-        running_crowd(cluster, "soak-mount", pods - 1) as crowd,
-        watching(crowd.scene.client, NODES, nodes.note),
-    ):
-        before = [await _time_start(crowd.scene, f"before-{number}") for number in range(newcomers)]
+    """Raises AssertionError when a new pod doesn't start, or the stuck one doesn't go."""
+    async with surroundings(cluster, "soak-mount", pods=pods, newcomers=newcomers) as others:
+        before = await others.time_starts("before")
         directory = cluster.nodes[0].paths.data / "hanging"
         directory.mkdir()
         with hanging_mount(directory) as mount:
-            await crowd.scene.create(PODS, _build_stuck_pod(directory))
+            await others.scene.create(PODS, _build_stuck_pod(directory))
             began = time.monotonic()
-            during = [await _time_start(crowd.scene, f"during-{number}") for number in range(newcomers)]
-            unnamed = await _find_unnamed(crowd.scene, directory, began)
+            beside = await others.time_starts("beside")
+            unnamed = await _find_unnamed(others.scene, directory, began)
             named = time.monotonic() - began
-            gone, unending = await _delete(crowd.scene, mount)
+            gone, unending = await _delete(others.scene, mount)
         directory.rmdir()
-        return _build_findings(
-            crowd,
-            nodes,
-            unnamed,
-            unending,
+        return others.build_findings(
+            "hanging-mount",
             (
-                Figure("start of a new pod before", median(before), "s"),
-                Figure("start of a new pod beside the stuck one", median(during), "s"),
+                Check("places where the stuck pod doesn't name its mount", unnamed),
+                Check("deletions that wait and don't say for what", unending),
+            ),
+            (
+                before,
+                beside,
                 Figure("the stuck pod named its mount after", named, "s"),
                 Figure("the stuck pod was gone after", gone, "s"),
             ),
         )
 
 
-def _build_findings(
-    crowd: Crowd,
-    nodes: NodeHistory,
-    unnamed: tuple[str, ...],
-    unending: tuple[str, ...],
-    figures: tuple[Figure, ...],
-) -> Findings:
-    history = crowd.history
-    return Findings(
-        "hanging-mount",
-        (
-            Check("times that the node wasn't Ready", tuple(nodes.unready)),
-            Check("container restarts of other pods", (*history.restarts, *history.gone)),
-            Check("readiness flips of other pods", tuple(history.flips)),
-            Check("failed requests", crowd.list_failures()),
-            Check("places where the stuck pod doesn't name its mount", unnamed),
-            Check("deletions that wait and don't say for what", unending),
-        ),
-        (Figure("pods", len(history.names) + 1, ""), Figure("requests", crowd.asked, ""), *figures),
-    )
-
-
 def _build_stuck_pod(directory: Path) -> Document:
     mounts = [{"name": "data", "mountPath": "/data"}]
     volumes = [{"name": "data", "hostPath": {"path": str(directory), "type": "Directory"}}]
-    return build_pod(_STUCK, build_shell(volumeMounts=mounts), volumes=volumes)
-
-
-async def _time_start(scene: Scene, name: str) -> float:
-    """Seconds from the pod's creation until a watch shows it Ready; it goes again at once."""
-    began = time.monotonic()
-    await scene.start_pod(build_pod(name))
-    seconds = time.monotonic() - began
-    await scene.delete_pod(name)
-    return seconds
+    return build_pod(STUCK, build_shell(volumeMounts=mounts), volumes=volumes)
 
 
 async def _find_unnamed(scene: Scene, directory: Path, began: float) -> tuple[str, ...]:
     """Where the mount isn't named thirty seconds after the pod was made: its events, its waiting message."""
-    left = max(0.1, NAMED_SECONDS - (time.monotonic() - began))
-    missing = []
-    try:
-        async with asyncio.timeout(left):
-            await scene.wait_for_event(_STUCK, "FailedMount", str(directory))
-    except (TimeoutError, AssertionError):
-        missing.append(f"no event FailedMount names {directory} after {NAMED_SECONDS:g} s")
+    missing = await find_silence(scene, "FailedMount", str(directory), began)
     left = max(1.0, NAMED_SECONDS - (time.monotonic() - began))
     try:
-        await scene.wait_for_pod(_STUCK, _waits_for(str(directory)), left)
+        await scene.wait_for_pod(STUCK, _waits_for(str(directory)), left)
     except AssertionError as error:
-        missing.append(f"no waiting message names {directory} after {NAMED_SECONDS:g} s: {error}")
-    return tuple(missing)
+        return (*missing, f"no waiting message names {directory} within {NAMED_SECONDS:g} s: {error}")
+    return missing
 
 
 def _waits_for(words: str) -> Callable[[Pod], bool]:
@@ -137,14 +91,14 @@ def _waits_for(words: str) -> Callable[[Pod], bool]:
 async def _delete(scene: Scene, mount: HangingMount) -> tuple[float, tuple[str, ...]]:
     """Seconds until it was gone; a deletion that waits for the mount must name it, and end with it."""
     began = time.monotonic()
-    await scene.delete_pod(_STUCK)
+    await scene.delete_pod(STUCK)
     unending: tuple[str, ...] = ()
     try:
-        await scene.wait_until_gone(PODS, _STUCK, seconds=NAMED_SECONDS)
+        await scene.wait_until_gone(PODS, STUCK, seconds=NAMED_SECONDS)
     except AssertionError:
-        pod = await scene.client.get(PODS, _STUCK, scene.namespace)
+        pod = await scene.client.get(PODS, STUCK, scene.namespace)
         if str(mount.path) not in str(pod.status):
-            unending = (f"{_STUCK} is still there, and doesn't name {mount.path}: {pod.status}",)
+            unending = (f"{STUCK} is still there, and doesn't name {mount.path}: {pod.status}",)
         mount.release()
-        await scene.wait_until_gone(PODS, _STUCK)
+        await scene.wait_until_gone(PODS, STUCK)
     return time.monotonic() - began, unending

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from agent.runtime.client import RuntimeClient
@@ -17,7 +18,7 @@ from agent.runtime.values import ContainerState, RuntimeContainer, RuntimeSandbo
 from bench.report import Figure
 from bench.soak.crowd import START_SECONDS, Crowd, running_crowd
 from bench.soak.findings import Check, Findings, SoakOptions
-from bench.soak.soak_lab import soak_lab
+from bench.soak.soak_lab import soak_in_lab
 from kubeapi.resources import PODS
 from lab.cluster import Cluster, NodePart
 from tests.cluster.scene import build_pod, is_ready
@@ -28,9 +29,8 @@ _RESTARTS: Final = 20
 
 def run(options: SoakOptions) -> Findings:
     """Thirty pods, twenty restarts."""
-    with soak_lab("soak-runtime") as cluster:
-        pods, restarts = options.pods or _PODS, options.repeats or _RESTARTS
-        return asyncio.run(soak_runtime(cluster, pods=pods, restarts=restarts))
+    pods, restarts = options.pods or _PODS, options.repeats or _RESTARTS
+    return soak_in_lab("soak-runtime", partial(soak_runtime, pods=pods, restarts=restarts))
 
 
 async def soak_runtime(cluster: Cluster, *, pods: int, restarts: int) -> Findings:

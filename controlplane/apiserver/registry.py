@@ -323,9 +323,13 @@ def _conform(kind: Kind, name: str, document: Mapping[str, Any]) -> Document:
 
 def _conform_rest(kind: Kind, name: str, prepared: Document, conformed: Mapping[str, Any]) -> Document:
     """As `_conform`, of a document whose parts are in part those of one that conforms."""
-    done = {part: value for part, value in prepared.items() if part in conformed and conformed[part] is value}
-    rest = {part: value for part, value in prepared.items() if part not in done}
-    return {**done, **_conform(kind, name, rest)}
+    is_done = {part: part in conformed and conformed[part] is value for part, value in prepared.items()}
+    rest = _conform(kind, name, {part: value for part, value in prepared.items() if not is_done[part]})
+    return {
+        part: value if is_done[part] else rest[part]
+        for part, value in prepared.items()
+        if is_done[part] or part in rest
+    }
 
 
 def _complete_stored(kind: Kind, old: Document, completed: Document, half: Half) -> Document:

@@ -7,6 +7,7 @@ others, which only the server has, keep their place relative to those they stood
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from controlplane.apiserver.patch.errors import PatchError
@@ -30,8 +31,10 @@ def order_elements(
     key = _key_reader(merge_key, path)
     wanted = [_order_key(item, merge_key, path) for item in order]
     stood = [key(item) for item in before]
-    named = sorted((item for item in merged if key(item) in wanted), key=lambda item: wanted.index(key(item)))
-    others = [item for item in merged if key(item) not in wanted]
+    keyed = [(key(item), item) for item in merged]
+    ranked = [(wanted.index(known), item) for known, item in keyed if known in wanted]
+    named = [item for _, item in sorted(ranked, key=itemgetter(0))]
+    others = [item for known, item in keyed if known not in wanted]
     return _interleave(others, named, key, stood)
 
 

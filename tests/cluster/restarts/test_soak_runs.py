@@ -7,6 +7,7 @@ import pytest
 from bench.soak.agent_restarts import soak_agent
 from bench.soak.findings import render_findings
 from bench.soak.hanging_mount import soak_hanging_mount
+from bench.soak.hanging_runtime import soak_hanging_runtime
 from bench.soak.kill_cycles import soak_kills
 from bench.soak.runtime_restarts import soak_runtime
 from lab.cluster import Cluster
@@ -24,6 +25,11 @@ async def test_all_converge_under_a_runtime_that_dies_again_and_again(cluster: C
 
 async def test_one_hanging_mount_among_many_pods_is_named_and_harms_nobody(cluster: Cluster) -> None:
     findings = await soak_hanging_mount(cluster, pods=8, newcomers=2)
+    assert findings.clean, render_findings(findings)
+
+
+async def test_one_pod_whose_calls_hang_among_many_is_named_and_harms_nobody(cluster: Cluster) -> None:
+    findings = await soak_hanging_runtime(cluster, pods=8, newcomers=2)
     assert findings.clean, render_findings(findings)
 
 

@@ -12,9 +12,10 @@ from agent.runtime.values import POD_UID_LABEL, ContainerState, RuntimeContainer
 from bench.report import Figure
 from bench.soak.findings import Check, Findings, render_findings
 from bench.soak.histories import NodeHistory, PodHistory
-from bench.soak.kill_cycles import Point, count_starts, list_points
+from bench.soak.kill_cycles import Point, list_points
 from bench.soak.mortal_agent import Moment, Note, describe_action, read_notes
 from bench.soak.runtime_restarts import find_duplicates
+from bench.soak.victim import count_starts
 from kubeapi.informer import Change
 from kubeapi.meta import Condition
 from kubeapi.pod import ContainerStatus, Pod, PodStatus, PodUID

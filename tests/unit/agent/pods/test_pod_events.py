@@ -16,7 +16,7 @@ from agent.pods.pod_events import (
     describe_success,
     format_duration,
 )
-from agent.pods.ports import LocalImage, ProbeFailure, ProbeKind, PullFacts, SandboxID
+from agent.pods.ports import LocalImage, ProbeFailure, ProbeKind, ProbeTrouble, PullFacts, SandboxID
 from agent.pods.progress import Failure
 from kubeapi.pod import ContainerState, ContainerStateWaiting, ContainerStatus, PodStatus
 from tests import builders
@@ -120,6 +120,23 @@ def test_a_failed_probe_is_told_with_its_output() -> None:
     told = describe_probe_failure(ProbeFailure(POD.uid, "web", ProbeKind.LIVENESS, "no file"))
 
     assert told == PodEvent("Unhealthy", "Liveness probe failed: no file", "web", warning=True)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "event"),
+    [
+        (
+            ProbeTrouble.ERRORED,
+            ("Unhealthy", "Readiness probe errored and resulted in unknown state: no port"),
+        ),
+        (ProbeTrouble.WARNING, ("ProbeWarning", "Readiness probe warning: no port")),
+        (ProbeTrouble.HANGS, ("Unhealthy", "Readiness probe hangs: no port")),
+    ],
+)
+def test_other_trouble_of_a_probe(trouble: ProbeTrouble, event: tuple[str, str]) -> None:
+    failure = ProbeFailure(POD.uid, "web", ProbeKind.READINESS, "no port", trouble)
+    told = describe_probe_failure(failure)
+    assert (told.reason, told.message, told.warning) == (*event, True)
 
 
 def crash_looping(container_id: str) -> PodStatus:

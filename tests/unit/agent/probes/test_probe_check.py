@@ -345,7 +345,7 @@ async def test_grpc(answer: bytes, outcome: Outcome) -> None:
     assert asked == [b"\x0a\x02db"]
 
 
-async def _ask_grpc_server(*handlers: grpc.GenericRpcHandler[bytes, bytes], seconds: int = 5) -> CheckResult:
+async def _ask_grpc_server(*handlers: grpc.GenericRpcHandler, seconds: int = 5) -> CheckResult:
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(handlers)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,25 @@ def test_the_initial_delay_counts_from_the_containers_start() -> None:
     assert plan_first_probe(ProbeKind.READINESS, delayed, 99.0, 50.0).due_at == 50.0
 
 
+@pytest.mark.parametrize(("kind", "due_at"), [(ProbeKind.LIVENESS, 55.0), (ProbeKind.READINESS, 50.5)])
+def test_what_ran_before_the_agent_did_is_spread(kind: ProbeKind, due_at: float) -> None:
+    assert plan_first_probe(kind, _PROBE, 3600.0, 50.0, _MIDDLE).due_at == due_at
+
+
+def test_fifty_that_begin_together_drift_apart() -> None:
+    source = random.Random(1)
+    states = [plan_first_probe(ProbeKind.READINESS, _PROBE, 0.0, 0.0) for _ in range(50)]
+    for _ in range(12):
+        states = [
+            plan_probe(ProbeKind.READINESS, _PROBE, s, Outcome.PASSED, "", s.due_at, source.random())
+            for s in states
+        ]
+    due = sorted(state.due_at for state in states)
+    crowds = [sum(start <= at < start + 0.25 for at in due) for start in due]
+    assert due[-1] - due[0] > 2.0
+    assert max(crowds) < 15
+
+
 def test_a_success_makes_ready_and_keeps_the_period() -> None:
     state = _run(
         ProbeKind.READINESS, plan_first_probe(ProbeKind.READINESS, _PROBE, 0.0, 100.0), Outcome.PASSED
@@ -45,9 +65,9 @@ def test_a_success_makes_ready_and_keeps_the_period() -> None:
     assert state == replace(_READY, regular_at=110.0)
 
 
-@pytest.mark.parametrize(("random", "due_at"), [(0.0, 109.5), (1.0, 110.5)])
-def test_the_period_has_jitter(random: float, due_at: float) -> None:
-    state = plan_probe(ProbeKind.READINESS, _PROBE, _READY, Outcome.PASSED, "", 100.0, random)
+@pytest.mark.parametrize(("jitter", "due_at"), [(0.0, 109.5), (1.0, 110.5)])
+def test_the_period_has_jitter(jitter: float, due_at: float) -> None:
+    state = plan_probe(ProbeKind.READINESS, _PROBE, _READY, Outcome.PASSED, "", 100.0, jitter)
     assert state.due_at == pytest.approx(due_at)
 
 
@@ -131,7 +151,7 @@ def test_liveness_has_no_quick_tries_and_begins_alive() -> None:
 
 def test_an_unknown_outcome_counts_for_nothing() -> None:
     state = _run(ProbeKind.READINESS, _READY, Outcome.FAILED, Outcome.FAILED)
-    after = _run(ProbeKind.READINESS, state, *[Outcome.UNKNOWN] * 5)
+    after = _run(ProbeKind.READINESS, state, *[Outcome.UNKNOWN, Outcome.DELAYED] * 2)
     assert (after.result, after.streak) == (True, 2)
     assert after.due_at <= state.due_at + 5.0
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from agent.pods.ports import ContainerID, ProbeFailure, ProbeKind, ProbeTarget, ProbeVerdict
+from agent.pods.ports import (
+    ContainerID,
+    ProbeFailure,
+    ProbeKind,
+    ProbeTarget,
+    ProbeTrouble,
+    ProbeVerdict,
+)
 from agent.probes.check import CheckResult
 from agent.probes.plan import Outcome
 from agent.probes.runner import TaskProbeRunner
@@ -30,6 +38,13 @@ class _Check:
         self.outcomes: dict[int, Outcome] = {}
         self.tries: list[tuple[int, str]] = []
         self.tried = asyncio.Event()
+        self.remark = ""
+
+    async def wait_for_tries(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.tries) < count:
+                self.tried.clear()
+                await self.tried.wait()
 
     async def run(self, target: ProbeTarget, probe: Probe) -> CheckResult:
         assert probe.tcp_socket is not None
@@ -37,7 +52,7 @@ class _Check:
         self.tries.append((port, target.pod_ip))
         self.tried.set()
         outcome = self.outcomes.get(port, Outcome.PASSED)
-        return outcome, "" if outcome is Outcome.PASSED else "no"
+        return outcome, self.remark if outcome is Outcome.PASSED else "no"
 
 
 class _Notices:
@@ -221,3 +236,52 @@ async def test_tries_between_that_fail_are_not_told(check: _Check) -> None:
         await check.tried.wait()
     assert told == [ProbeFailure(UID, "web", ProbeKind.READINESS, "no")]
     await runner.aclose()
+
+
+async def test_a_pod_that_ends_is_asked_for_readiness_alone(runner: TaskProbeRunner, check: _Check) -> None:
+    probed = container(readiness_probe=_probe(_READINESS), liveness_probe=_probe(_LIVENESS))
+    target = _target(probed)
+    runner.set_targets(UID, (target,))
+    await check.wait_for_tries(2)
+    runner.set_targets(UID, (replace(target, terminating=True),))
+    check.outcomes = {_LIVENESS: Outcome.FAILED, _READINESS: Outcome.FAILED}
+    check.tries.clear()
+    await check.wait_for_tries(3)
+    assert {port for port, _ in check.tries} == {_READINESS}
+    assert runner.verdict(target) == ProbeVerdict(True, False, True, "Readiness probe failed: no")
+
+
+async def test_a_container_of_a_pod_that_ends_is_not_asked_whether_it_has_started(
+    runner: TaskProbeRunner, check: _Check
+) -> None:
+    probed = container(readiness_probe=_probe(_READINESS), startup_probe=_probe(_STARTUP))
+    target = replace(_target(probed), terminating=True)
+    runner.set_targets(UID, (target,))
+    await asyncio.sleep(0.2)
+    assert check.tries == []
+    assert not runner.verdict(target).ready
+
+
+async def test_an_error_that_goes_on_is_told_once_and_a_delay_of_our_own_never(check: _Check) -> None:
+    check.outcomes[_READINESS] = Outcome.UNKNOWN
+    runner = TaskProbeRunner(check, lambda: NOW)
+    told = list[ProbeFailure]()
+    runner.subscribe_failures(told.append)
+    runner.set_targets(UID, (_target(container(readiness_probe=_probe(_READINESS))),))
+    await check.wait_for_tries(3)
+    check.outcomes[_READINESS] = Outcome.DELAYED
+    await check.wait_for_tries(5)
+    assert told == [ProbeFailure(UID, "web", ProbeKind.READINESS, "no", ProbeTrouble.ERRORED)]
+    await runner.aclose()
+
+
+async def test_a_pass_with_a_remark_is_a_warning(runner: TaskProbeRunner, check: _Check) -> None:
+    check.remark = "redirected"
+    told = list[ProbeFailure]()
+    runner.subscribe_failures(told.append)
+    target = _target(container(readiness_probe=_probe(_READINESS)))
+    notices = _Notices(runner)
+    runner.set_targets(UID, (target,))
+    await notices.wait()
+    assert told == [ProbeFailure(UID, "web", ProbeKind.READINESS, "redirected", ProbeTrouble.WARNING)]
+    assert runner.verdict(target) == ProbeVerdict(True, True, True)

@@ -6,7 +6,7 @@ import pytest
 
 from agent.pods.ports import ContainerID, ProbeKind, ProbeVerdict
 from agent.probes.address import AddressRefused, HTTPRequest, build_http_request, resolve_port
-from agent.probes.verdict import compute_stored_results, compute_verdict
+from agent.probes.verdict import compute_stored_results, compute_verdict, list_probes
 from kubeapi.meta import IntOrString
 from kubeapi.pod import (
     ContainerState,
@@ -88,3 +88,14 @@ def test_a_request_from_an_action() -> None:
     elsewhere = build_http_request(container(), HTTPGetAction(port=1, host="example.com"), "10.0.0.1")
     assert isinstance(elsewhere, HTTPRequest)
     assert elsewhere.host == "example.com"
+
+
+def test_a_zero_stands_for_the_default() -> None:
+    given = Probe(
+        timeout_seconds=0,
+        period_seconds=0,
+        success_threshold=0,
+        failure_threshold=0,
+        initial_delay_seconds=-1,
+    )
+    assert list_probes(container(liveness_probe=given)) == {ProbeKind.LIVENESS: Probe()}

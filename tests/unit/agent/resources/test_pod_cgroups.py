@@ -93,3 +93,14 @@ async def test_a_cgroup_in_use_is_named_and_the_rest_is_removed(tmp_path: Path) 
     with pytest.raises(CgroupBusy, match=str(busy)):
         await PodCgroups(facts).remove_pod_cgroups(UID)
     assert not free.exists()
+
+
+async def test_the_processes_of_a_container_are_found_by_its_id(tmp_path: Path) -> None:
+    facts = CgroupFacts(CgroupMode.HYBRID, (Hierarchy(tmp_path / "none", 1), Hierarchy(tmp_path / "v2", 2)))
+    pod_directory = tmp_path / "v2/kubepods/burstable/pod1-2"
+    for name, process in {"crio-abc": 11, "crio-abc/nested": 12, "crio-conmon-abc": 13, "def": 14}.items():
+        (pod_directory / name).mkdir(parents=True, exist_ok=True)
+        (pod_directory / name / "cgroup.procs").write_text(f"{process}\n0\n")
+    cgroups = PodCgroups(facts)
+    assert cgroups.list_container_processes(UID, "abc") == {11, 12}
+    assert cgroups.list_container_processes(UID, "xyz") == frozenset()

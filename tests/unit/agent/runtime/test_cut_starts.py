@@ -40,6 +40,16 @@ def test_only_the_shim_of_this_sandbox_is_ended() -> None:
         assert end_shims(SANDBOX) == ()
 
 
+@pytest.mark.parametrize("inherited", [False, True])
+async def test_a_shim_that_outlives_an_inherited_sandbox_goes_too(inherited: bool) -> None:
+    runtime = FakeRuntime(now=lambda: 0.0)
+    with process("containerd-shim-runc-v2", "-id", SANDBOX) as shim:
+        await remove_sandbox(runtime, SANDBOX, inherited=inherited)
+        if inherited:
+            assert shim.wait(timeout=10) == -9
+        assert (shim.poll() is not None) is inherited
+
+
 class RefusingRuntime(FakeRuntime):
     refusal = ""
 

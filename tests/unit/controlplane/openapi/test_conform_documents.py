@@ -20,6 +20,10 @@ CASES: list[tuple[str, Any, Any]] = [
     ("empty object stays", {"spec": {"securityContext": {}}}, {"spec": {"securityContext": {}}}),
     ("empty string stays", {"spec": {"nodeName": ""}}, {"spec": {"nodeName": ""}}),
     ("zero stays", {"spec": {"priority": 0}}, {"spec": {"priority": 0}}),
+    ("time with a fraction", {"metadata": {"creationTimestamp": "2026-01-01T00:00:00.75Z"}},
+     {"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}}),
+    ("time as long as a canonical one", {"metadata": {"creationTimestamp": "20260101T000000+0000"}},
+     {"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}}),
     ("time zone", {"metadata": {"creationTimestamp": "2026-01-01T02:00:00+02:00"}},
      {"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}}),
 ]  # fmt: skip
@@ -37,6 +41,21 @@ def test_what_does_not_conform_is_left_out_and_named() -> None:
     assert conformed.document == {"spec": {"nodeName": "n"}}
     (mismatch,) = conformed.mismatches
     assert (mismatch.path, mismatch.value, mismatch.is_wrong_type) == ("spec.priority", "high", True)
+
+
+def test_the_same_wrong_text_is_refused_every_time() -> None:
+    wrong = {"metadata": {"creationTimestamp": "2026-13-01T00:00:00Z"}, "spec": {"overhead": {"cpu": "x"}}}
+    for _ in range(2):
+        paths = [mismatch.path for mismatch in conform_document("Pod", wrong).mismatches]
+        assert paths == ["metadata.creationTimestamp", "spec.overhead[cpu]"]
+
+
+def test_the_document_that_was_read_shares_nothing_that_defaulting_changes() -> None:
+    sent: dict[str, Any] = {"spec": {"containers": [{"name": "a", "command": ["x"]}]}}
+    read = conform_document("Pod", sent).document
+    read["spec"]["containers"][0]["command"].append("y")
+    read["spec"]["containers"].append({})
+    assert sent == {"spec": {"containers": [{"name": "a", "command": ["x"]}]}}
 
 
 def test_base64_is_brought_into_one_form() -> None:
