@@ -7,6 +7,7 @@ it has none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -33,7 +34,10 @@ BACKOFF_ANNOTATION: Final = "berth.dev/crash-backoff-seconds"
 RESOURCES_ANNOTATION: Final = "berth.dev/resources"
 TERMINATION_FILE_ANNOTATION: Final = "berth.dev/termination-message-file"
 
-_GIVEN_UP: Final = ("context canceled", "context deadline exceeded")
+# A start that is cancelled before its shim runs ends the shim's first process: the container hasn't one yet.
+_GIVEN_UP: Final = re.compile(
+    r"context canceled|context deadline exceeded|failed to start shim: .*signal: killed", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class ObservedContainer:
         """
         if self.state is not ContainerState.EXITED or self.started_at is not None:
             return False
-        return any(words in self.message for words in _GIVEN_UP)
+        return _GIVEN_UP.search(self.message) is not None
 
     @property
     def dead(self) -> bool:

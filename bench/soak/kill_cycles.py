@@ -134,7 +134,7 @@ def _build_findings(
     lost = (
         f"{cycle.name}, killed {' and '.join(cycle.died)}: {dict(cycle.starts)}"
         for cycle in done
-        if any(cycle.starts.get(name, 0) < count for name, count in STARTS.items())
+        if not cycle.starts.keys() >= STARTS.keys()
     )
     repeated = sum(
         max(0, cycle.starts.get(name, 0) - count) for cycle in done for name, count in STARTS.items()
@@ -144,7 +144,7 @@ def _build_findings(
         (
             Check("things left on the node", tuple(left)),
             Check("containers that ran twice at a time", tuple(doubled)),
-            Check("containers that didn't start as often as they should", tuple(lost)),
+            Check("pods with a container that never started", tuple(lost)),
             Check("deaths that weren't reached", tuple(unreached)),
         ),
         (

@@ -18,7 +18,8 @@ MEMORY: Final = ("64Mi", "80Mi", "96Mi")
 _FIRST_PORT: Final = 9000
 RESIZED: Final = ("web", "renewed")
 TWICE: Final = "-twice"  # what a container adds to its name when another one of its name runs
-# How often each container of a pod starts at least: what is resized by a restart, once for each size.
+# How often each container of a pod starts if no death cuts a start short; what is resized by a restart does
+# so for each size, and may be replaced before it has written its name.
 STARTS: Final = {"first": 1, "aside": 1, "web": 1, "deaf": 1, "renewed": len(MEMORY)}
 _RENEWED: Final = ({"resourceName": "memory", "restartPolicy": "RestartContainer"},)
 _READY: Final[Document] = {"exec": {"command": ["test", "-e", "/memory/up"]}, "periodSeconds": 1}

@@ -13,13 +13,14 @@ from typing import Any
 from controlplane.apiserver.documents import Document
 from controlplane.apiserver.failures import bad_request, conflict, invalid
 from controlplane.apiserver.kinds import POD
+from controlplane.apiserver.openapi.scalars import json_type_name
 from kubeapi.meta import format_time
 from kubeapi.status import StatusCause
 
 
 def read_target(name: str, binding: Mapping[str, Any]) -> str:
     """The node that a Binding names; ApiFailure if it names none."""
-    target = binding.get("target") or {}
+    target = _read_part(binding, "target")
     if target.get("kind") not in (None, "", "Node"):
         cause = StatusCause(
             reason="FieldValueNotSupported",
@@ -42,7 +43,8 @@ def bind_pod(pod: Mapping[str, Any], binding: Mapping[str, Any], now: datetime) 
     metadata, spec = pod["metadata"], pod.get("spec") or {}
     name = metadata["name"]
     node_name = read_target(name, binding)
-    sent_uid = (binding.get("metadata") or {}).get("uid")
+    sent = _read_part(binding, "metadata")
+    sent_uid = sent.get("uid")
     if sent_uid and sent_uid != metadata["uid"]:
         raise conflict(
             POD,
@@ -58,14 +60,20 @@ def bind_pod(pod: Mapping[str, Any], binding: Mapping[str, Any], now: datetime) 
     status = pod.get("status") or {}
     return {
         **pod,
-        "metadata": _with_annotations(metadata, binding),
+        "metadata": _with_annotations(metadata, _read_part(sent, "annotations")),
         "spec": {**spec, "nodeName": node_name},
         "status": {**status, "conditions": _set_scheduled(status.get("conditions") or [], now)},
     }
 
 
-def _with_annotations(metadata: Mapping[str, Any], binding: Mapping[str, Any]) -> Document:
-    added = (binding.get("metadata") or {}).get("annotations") or {}
+def _read_part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = document.get(name) or {}
+    if not isinstance(part, Mapping):
+        raise bad_request(f"{name} of a Binding must be an object, not {json_type_name(part)}")
+    return part
+
+
+def _with_annotations(metadata: Mapping[str, Any], added: Mapping[str, Any]) -> Document:
     if not added:
         return dict(metadata)
     return {**metadata, "annotations": {**(metadata.get("annotations") or {}), **added}}

@@ -100,11 +100,28 @@ def test_a_start_that_was_cut_short_counts_neither_as_a_restart_nor_as_a_crash()
 
 @pytest.mark.parametrize(
     "changes",
-    [{"message": "no such file or directory"}, {"started_at": 980.0}, {"state": ContainerState.RUNNING}],
+    [
+        {"message": "no such file or directory"},
+        {"message": "OCI runtime create failed: container init was OOM-killed: signal: killed"},
+        {"started_at": 980.0},
+        {"state": ContainerState.RUNNING},
+    ],
 )
 def test_only_what_never_ran_was_cut_short(changes: dict[str, Any]) -> None:
     assert cut_short().cut_short
     assert not replace(cut_short(), **changes).cut_short
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "failed to create containerd task: failed to start shim: start failed: : signal: killed: unknown",
+        "failed to create containerd task: failed to start shim: context deadline exceeded: unknown",
+        "failed to create containerd task: failed to get task pid: context canceled",
+    ],
+)
+def test_a_start_is_cut_short_at_any_of_its_steps(message: str) -> None:
+    assert replace(cut_short(), message=message).cut_short
 
 
 # --- what shows late ----------------------------------------------------------------------------------------
