@@ -16,13 +16,13 @@ from agent.node.address import parse_node_ips
 from agent.node.api import NodeApi
 from agent.node.reporter import NodeReporter
 from agent.object_source import ObjectSource
-from agent.pods.manifests import ManifestObjects
 from agent.pods.pod_api import PodApi
 from agent.pods.pod_events import PodEvents
 from agent.pods.ports import ObservablePods
-from agent.pods.runtime_class import RuntimeHandlers
-from agent.pods.sources import PodSink
-from agent.pods.static_pods import ManifestRules
+from agent.pods.security.runtime_class import RuntimeHandlers
+from agent.pods.sources.manifests import ManifestObjects
+from agent.pods.sources.sources import PodSink
+from agent.pods.sources.static_pods import ManifestRules
 from agent.runtime.client import RuntimeClient
 from agent.runtime.values import RuntimeVersion
 from agent.settings import AgentSettings

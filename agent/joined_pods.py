@@ -22,22 +22,22 @@ from agent.images.source import CRIImages
 from agent.journal.store import FileJournal
 from agent.node.facts import is_app_armor_on, read_machine_facts
 from agent.node.reporter import NodeReporter
-from agent.pods.dns_config import Resolver, parse_resolv_conf
+from agent.pods.config.dns_config import Resolver, parse_resolv_conf
+from agent.pods.config.sandbox_config import PodEnvironment
 from agent.pods.execute import Executor, NodeView
 from agent.pods.hooks import HookRunner
-from agent.pods.lane import LaneTools
-from agent.pods.lanes import PodLanes
-from agent.pods.launch_queue import LaunchQueue
+from agent.pods.lanes.lane import LaneTools
+from agent.pods.lanes.lanes import PodLanes
+from agent.pods.lanes.launch_queue import LaunchQueue
 from agent.pods.orphan_directories import OrphanDirectories
 from agent.pods.pod_files import LocalPodFiles
-from agent.pods.runtime_class import RuntimeHandlers
-from agent.pods.sandbox_config import PodEnvironment
-from agent.pods.sources import StaticSource
-from agent.pods.status import NodeFacts
-from agent.pods.status_writer import StatusWriter
+from agent.pods.security.runtime_class import RuntimeHandlers
+from agent.pods.security.user_ids import IDPool, choose_pool
+from agent.pods.security.user_namespaces import LocalUserNamespaces
+from agent.pods.sources.sources import StaticSource
+from agent.pods.status.pod_status import NodeFacts
+from agent.pods.status.writer import StatusWriter
 from agent.pods.termination_log import read_termination_message
-from agent.pods.user_ids import IDPool, choose_pool
-from agent.pods.user_namespaces import LocalUserNamespaces
 from agent.probes.check import ProbeCheck
 from agent.probes.loop_lag import LoopLag
 from agent.probes.runner import TaskProbeRunner

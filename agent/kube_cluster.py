@@ -1,7 +1,7 @@
 """The cluster behind an API server: informers, reports, and the pods that it assigns to this node.
 
 IO through `kubeapi.client`. Implements `agent.foundation.Cluster`; made by `agent.app`. Mirror pods are the
-API's pictures of static pods: they are kept here (`agent.pods.mirror`) and never reach the lanes.
+API's pictures of static pods: they are kept here (`agent.pods.sources.mirror`) and never reach the lanes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from agent.node.api import KubeNodeApi
 from agent.node.lease import LeaseKeeper
 from agent.node.reporter import NodeReporter
 from agent.pods.goal import is_mirror, is_static
-from agent.pods.manifests import ManifestObjects
-from agent.pods.mirror import MirrorKeeper
 from agent.pods.pod_api import KubePodApi
 from agent.pods.ports import ObservablePods
 from agent.pods.recorder import RecordedPodEvents
-from agent.pods.runtime_class_source import ClassHandlers
-from agent.pods.sources import ApiSource, PodSink
-from agent.pods.static_pods import BESIDE_AN_API_SERVER
+from agent.pods.security.runtime_class_source import ClassHandlers
+from agent.pods.sources.manifests import ManifestObjects
+from agent.pods.sources.mirror import MirrorKeeper
+from agent.pods.sources.sources import ApiSource, PodSink
+from agent.pods.sources.static_pods import BESIDE_AN_API_SERVER
 from agent.settings import AgentSettings
 from agent.volumes.claim_api import KubeClaimApi
 from agent.volumes.config_api import KubeConfigApi, KubeTokens

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.pods.app_armor import asks_for_app_armor
 from agent.pods.critical_pods import choose_preempted, is_critical
 from agent.pods.goal import is_sidecar, is_static
-from agent.pods.sysctls import find_forbidden_sysctl
+from agent.pods.security.app_armor import asks_for_app_armor
+from agent.pods.security.sysctls import find_forbidden_sysctl
 from agent.resources.requests import compute_pod_request, list_requested, read_amount
 from agent.runtime.values import HandlerFeatures
 from kubeapi.core import Node, Taint

@@ -11,12 +11,12 @@ from typing import Final
 import msgspec
 
 from agent.checkpoint.records import PodRecord
-from agent.pods.conditions import OWN_TYPES
 from agent.pods.goal import Ending, PodGoal, Termination
 from agent.pods.lifecycle import TERMINAL_PHASES
 from agent.pods.observed import GRACE_ANNOTATION, ObservedPod
 from agent.pods.ports import ContainerID
 from agent.pods.progress import Progress
+from agent.pods.status.conditions import OWN_TYPES
 from agent.runtime.values import (
     CONTAINER_NAME_LABEL,
     POD_NAME_LABEL,

@@ -34,19 +34,20 @@ from agent.pods.actions import (
     UpdatePodCgroup,
 )
 from agent.pods.admission import asks_for_features, find_unsupported
-from agent.pods.container_config import (
+from agent.pods.config.container_config import (
     ContainerInputs,
     ContainerMount,
     build_container_config,
     find_target,
 )
-from agent.pods.container_mounts import asks_for_recursion, build_mounts, list_sub_paths, plan_mounts
-from agent.pods.environment import (
+from agent.pods.config.container_mounts import asks_for_recursion, build_mounts, list_sub_paths, plan_mounts
+from agent.pods.config.environment import (
     CONFIG_ERROR,
     EnvironmentFacts,
     compute_environment,
     list_references,
 )
+from agent.pods.config.sandbox_config import PodEnvironment, build_log_directory, build_sandbox_config
 from agent.pods.goal import compute_spec_hash, find_container
 from agent.pods.hooks import HookRunner
 from agent.pods.observed import ObservedContainer, ObservedPod
@@ -71,17 +72,16 @@ from agent.pods.ports import (
     VolumeSource,
 )
 from agent.pods.progress import Progress
-from agent.pods.resize_update import (
+from agent.pods.resize.update import (
     UPDATE_ERROR,
     build_resource_update,
     find_memory_conflict,
     is_memory_lowered,
 )
-from agent.pods.runtime_class import NamedHandlers, RuntimeHandlers
-from agent.pods.sandbox_config import PodEnvironment, build_log_directory, build_sandbox_config
-from agent.pods.status_writer import StatusWriter
-from agent.pods.user_ids import IDRange
-from agent.pods.user_namespaces import NoUserNamespaces, UserNamespaces
+from agent.pods.security.runtime_class import NamedHandlers, RuntimeHandlers
+from agent.pods.security.user_ids import IDRange
+from agent.pods.security.user_namespaces import NoUserNamespaces, UserNamespaces
+from agent.pods.status.writer import StatusWriter
 from agent.resources.pod_limits import compute_pod_limits
 from agent.runtime.cut_starts import remove_sandbox
 from agent.runtime.service import RuntimeService

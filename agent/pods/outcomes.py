@@ -29,7 +29,7 @@ from agent.pods.actions import (
     UpdatePodCgroup,
 )
 from agent.pods.backoff import RETRY
-from agent.pods.environment import CONFIG_ERROR
+from agent.pods.config.environment import CONFIG_ERROR
 from agent.pods.observed import ObservedContainer
 from agent.pods.plan import failure_key
 from agent.pods.ports import ContainerID, HostVolume, LocalImage, SandboxID, Unavailable

@@ -17,7 +17,7 @@ from agent.pods.goal import PodGoal
 from agent.pods.lifecycle import is_pod_finished
 from agent.pods.observed import ObservedPod
 from agent.pods.progress import InFlight, Progress
-from agent.pods.resize_plan import plan_resize
+from agent.pods.resize.plan import plan_resize
 from agent.pods.start_plan import plan_running
 from agent.pods.stop_plan import plan_halt, plan_takedown
 from agent.pods.wanted import Wanted, join_wanted

@@ -21,13 +21,13 @@ from agent.pods.actions import (
     StartContainer,
     StopContainer,
 )
-from agent.pods.dns_config import lacks_cluster_dns, list_omissions
+from agent.pods.config.dns_config import lacks_cluster_dns, list_omissions
+from agent.pods.config.sandbox_config import PodEnvironment
 from agent.pods.goal import find_container, is_ephemeral
 from agent.pods.outcomes import ActionResult, HookFailed, ImageEnsured
 from agent.pods.overdue import format_instant
 from agent.pods.ports import LocalImage, ProbeFailure, ProbeTrouble
 from agent.pods.progress import Failure, InFlight
-from agent.pods.sandbox_config import PodEnvironment
 from kubeapi.pod import Container, ContainerStatus, Pod, PodStatus
 
 

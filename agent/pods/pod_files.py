@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent.pods.hosts_file import build_hosts_file
+from agent.pods.config.hosts_file import build_hosts_file
+from agent.pods.config.sandbox_config import PodEnvironment, build_log_directory
 from agent.pods.ports import Unavailable
-from agent.pods.sandbox_config import PodEnvironment, build_log_directory
 from agent.resources.pod_cgroups import CgroupBusy, PodCgroups
 from agent.resources.pod_limits import PodLimits
 from agent.resources.qos import compute_qos_class

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from agent.pods.launch_queue import GRANTED, Turn
+from agent.pods.lanes.launch_queue import GRANTED, Turn
 from agent.pods.ports import ContainerID, HostVolume, LocalImage, ProbeVerdict, SandboxID
 from agent.resources.pod_limits import PodLimits
 

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Final
 
 from agent.pods.backoff import compute_restart_time
-from agent.pods.container_status import format_delay
 from agent.pods.goal import Ending, PodGoal, Termination, is_sidecar
 from agent.pods.lifecycle import (
     find_current_sandbox,
@@ -25,6 +24,7 @@ from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox
 from agent.pods.overdue import describe_call, format_instant
 from agent.pods.plan import PodPlan
 from agent.pods.progress import Failure, InFlight, Progress
+from agent.pods.status.container_status import format_delay
 from agent.pods.stop_plan import compute_leave_until
 from kubeapi.meta import parse_time
 from kubeapi.pod import Container, Pod, Probe

@@ -15,11 +15,11 @@ from typing import Final
 from agent.checkpoint.choices import ChoiceFile
 from agent.foundation import Loop
 from agent.node.reporter import NodeReporter
-from agent.pods.manifests import ManifestObjects
 from agent.pods.ports import ObservablePods
-from agent.pods.runtime_class import NamedHandlers
-from agent.pods.sources import PodSink
-from agent.pods.static_pods import ALONE
+from agent.pods.security.runtime_class import NamedHandlers
+from agent.pods.sources.manifests import ManifestObjects
+from agent.pods.sources.sources import PodSink
+from agent.pods.sources.static_pods import ALONE
 from agent.settings import AgentSettings
 from agent.standalone.config import LocalConfig
 from agent.standalone.endpoint_slices import compute_endpoint_slices

@@ -18,20 +18,20 @@ import pytest_asyncio
 
 from agent.checkpoint.store import FileCheckpoint
 from agent.images.source import CRIImages
-from agent.pods.dns_config import Resolver
+from agent.pods.config.dns_config import Resolver
+from agent.pods.config.sandbox_config import PodEnvironment
 from agent.pods.execute import Executor, NodeView
 from agent.pods.hooks import HookRunner
-from agent.pods.lane import LaneTools
-from agent.pods.lanes import PodLanes
+from agent.pods.lanes.lane import LaneTools
+from agent.pods.lanes.lanes import PodLanes
 from agent.pods.orphan_directories import OrphanDirectories
 from agent.pods.pod_files import LocalPodFiles
-from agent.pods.resize import with_resources
-from agent.pods.sandbox_config import PodEnvironment
-from agent.pods.status import NodeFacts
-from agent.pods.status_writer import StatusWriter
+from agent.pods.resize.wish import with_resources
+from agent.pods.security.user_ids import IDS_PER_POD, IDPool
+from agent.pods.security.user_namespaces import LocalUserNamespaces
+from agent.pods.status.pod_status import NodeFacts
+from agent.pods.status.writer import StatusWriter
 from agent.pods.termination_log import read_termination_message
-from agent.pods.user_ids import IDS_PER_POD, IDPool
-from agent.pods.user_namespaces import LocalUserNamespaces
 from agent.probes.check import ProbeCheck
 from agent.probes.loop_lag import LoopLag
 from agent.probes.runner import TaskProbeRunner

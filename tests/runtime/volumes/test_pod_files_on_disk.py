@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.pods.dns_config import Resolver
+from agent.pods.config.dns_config import Resolver
+from agent.pods.config.sandbox_config import PodEnvironment
 from agent.pods.pod_files import LocalPodFiles
 from agent.pods.ports import Unavailable
-from agent.pods.sandbox_config import PodEnvironment
 from agent.resources.cgroup import CgroupFacts, CgroupMode
 from agent.resources.pod_cgroups import PodCgroups
 from agent.volumes.mounts import bind_mount, detach, read_mounts_below

@@ -17,14 +17,14 @@ from pathlib import Path
 import msgspec
 
 from agent.journal.store import NoJournal, PodJournal
-from agent.pods.dns_config import Resolver
+from agent.pods.config.dns_config import Resolver
+from agent.pods.config.sandbox_config import PodEnvironment
 from agent.pods.execute import Executor, NodeView
 from agent.pods.hooks import HookRunner
-from agent.pods.lane import LaneTools
-from agent.pods.lanes import PodLanes
-from agent.pods.sandbox_config import PodEnvironment
-from agent.pods.status import NodeFacts
-from agent.pods.status_writer import StatusWriter
+from agent.pods.lanes.lane import LaneTools
+from agent.pods.lanes.lanes import PodLanes
+from agent.pods.status.pod_status import NodeFacts
+from agent.pods.status.writer import StatusWriter
 from agent.proxy.drain import NoDrain
 from agent.runtime.relist import Relist
 from kubeapi.core import Node

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from agent.pods.lanes import PodLanes
+from agent.pods.lanes.lanes import PodLanes
 from agent.pods.ports import HostVolume, Unavailable
 from kubeapi.pod import Pod, PodStatus, PodUID
 from kubeapi.volume import ConfigMapVolumeSource, Volume

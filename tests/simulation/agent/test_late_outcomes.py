@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from agent.pods.sandbox_config import build_sandbox_config
+from agent.pods.config.sandbox_config import build_sandbox_config
 from tests.fakes.fake_runtime import Abandoned, Fault, Program
 from tests.simulation.agent.pod_fakes import Trouble
 from tests.simulation.agent.pod_schedules import KINDS, new_pod

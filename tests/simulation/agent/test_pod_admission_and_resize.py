@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from agent.pods.goal import SOURCE_ANNOTATION
-from agent.pods.resize import with_resources
+from agent.pods.resize.wish import with_resources
 from kubeapi.core import Node, Taint
 from kubeapi.pod import Pod, PodStatus, PodUID, ResourceRequirements
 from tests import builders

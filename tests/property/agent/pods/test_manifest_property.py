@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.pods.manifests import merge_manifests, parse_manifest
-from agent.pods.static_pods import ALONE, ManifestError
+from agent.pods.sources.manifests import merge_manifests, parse_manifest
+from agent.pods.sources.static_pods import ALONE, ManifestError
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "web", "v1", "Pod", "A b", "\x00"])

@@ -23,7 +23,7 @@ from agent.pods.lifecycle import TERMINAL_PHASES, has_failed_init, is_pod_finish
 from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox, build_observed_pod
 from agent.pods.plan import PodPlan
 from agent.pods.ports import ContainerID, SandboxID
-from agent.pods.status import NodeFacts, compute_pod_status
+from agent.pods.status.pod_status import NodeFacts, compute_pod_status
 from agent.runtime.values import ContainerState
 from kubeapi.pod import (
     Container,

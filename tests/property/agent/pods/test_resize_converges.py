@@ -32,8 +32,8 @@ from agent.pods.outcomes import ActionResult, ImageEnsured, note_success
 from agent.pods.plan import plan_pod
 from agent.pods.ports import ContainerID, LocalImage, SandboxID
 from agent.pods.progress import Progress
-from agent.pods.resize import decide_resize, note_decision, note_wish, with_resources
-from agent.pods.resize_plan import compute_resource_record, mark_replaced
+from agent.pods.resize.plan import compute_resource_record, mark_replaced
+from agent.pods.resize.wish import decide_resize, note_decision, note_wish, with_resources
 from agent.resources.pod_limits import PodLimits, compute_pod_limits
 from agent.resources.requests import compute_pod_request, read_amount
 from agent.runtime.values import ContainerState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.pods.app_armor import asks_for_app_armor, choose_app_armor
+from agent.pods.security.app_armor import asks_for_app_armor, choose_app_armor
 from kubeapi.pod import Pod, PodSecurityContext, SecurityContext, SecurityProfile
 from tests import builders
 

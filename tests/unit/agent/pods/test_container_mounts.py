@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.pods.container_config import ContainerMount
-from agent.pods.container_mounts import asks_for_recursion, build_mounts, list_sub_paths, plan_mounts
+from agent.pods.config.container_config import ContainerMount
+from agent.pods.config.container_mounts import asks_for_recursion, build_mounts, list_sub_paths, plan_mounts
 from agent.pods.ports import HostVolume, Unavailable
 from kubeapi.pod import Container, SecurityContext, VolumeMount
 from tests.builders import container

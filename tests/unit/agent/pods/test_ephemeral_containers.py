@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from agent.pods.actions import CreateContainer, EnsureImage, RemoveContainer, StartContainer, StopContainer
-from agent.pods.container_config import find_target
-from agent.pods.directory import build_handle
+from agent.pods.config.container_config import find_target
 from agent.pods.goal import Ending, PodGoal, Termination, compute_spec_hash
+from agent.pods.lanes.directory import build_handle
 from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox
 from agent.pods.plan import PodPlan, plan_pod
 from agent.pods.ports import ContainerID, LocalImage, SandboxID, Unavailable
 from agent.pods.progress import Failure, Progress, ReadyImage
-from agent.pods.status import NodeFacts, compute_pod_status
+from agent.pods.status.pod_status import NodeFacts, compute_pod_status
 from agent.runtime.values import ContainerState
 from kubeapi.pod import Container, ContainerStateRunning, ContainerStatus, Pod, PodStatus
 from kubeapi.pod import ContainerState as ApiContainerState

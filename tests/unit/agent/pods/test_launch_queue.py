@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.pods.launch_queue import LaunchQueue
+from agent.pods.lanes.launch_queue import LaunchQueue
 from kubeapi.pod import PodUID
 
 A, B, C, D = map(PodUID, "abcd")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent.pods.actions import CreateContainer
-from agent.pods.container_config import ContainerInputs, ContainerMount, build_container_config
-from agent.pods.dns_config import (
+from agent.pods.config.container_config import ContainerInputs, ContainerMount, build_container_config
+from agent.pods.config.dns_config import (
     Resolver,
     compute_fqdn,
     compute_hostname,
@@ -18,12 +18,12 @@ from agent.pods.dns_config import (
     list_omissions,
     parse_resolv_conf,
 )
-from agent.pods.hosts_file import build_hosts_file
+from agent.pods.config.hosts_file import build_hosts_file
+from agent.pods.config.sandbox_config import PodEnvironment, build_sandbox_config
 from agent.pods.pod_events import describe_names
 from agent.pods.ports import LocalImage, SandboxID, Unavailable
-from agent.pods.sandbox_config import PodEnvironment, build_sandbox_config
-from agent.pods.security import build_container_security, build_sandbox_security
-from agent.pods.user_ids import IDRange
+from agent.pods.security.contexts import build_container_security, build_sandbox_security
+from agent.pods.security.user_ids import IDRange
 from cri_proto.runtime.v1 import api_pb2 as cri
 from kubeapi.pod import (
     Capabilities,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.pods.directory import build_handle
+from agent.pods.lanes.directory import build_handle
 from agent.pods.observed import ObservedContainer, ObservedPod
 from agent.pods.ports import ContainerID, SandboxID
 from agent.runtime.values import ContainerState

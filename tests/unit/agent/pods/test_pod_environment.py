@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.pods.environment import EnvironmentFacts, compute_environment, expand, list_references
+from agent.pods.config.environment import EnvironmentFacts, compute_environment, expand, list_references
 from agent.pods.ports import Unavailable
 from kubeapi.core import ServicePort
 from kubeapi.meta import ObjectKey

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.pods.dns_config import Resolver
+from agent.pods.config.dns_config import Resolver
+from agent.pods.config.sandbox_config import PodEnvironment
 from agent.pods.pod_files import LocalPodFiles
 from agent.pods.ports import ContainerID
-from agent.pods.sandbox_config import PodEnvironment
 from agent.pods.termination_log import parse_log_tail, read_termination_message
 from agent.resources.cgroup import CgroupFacts, CgroupMode
 from agent.resources.pod_cgroups import PodCgroups

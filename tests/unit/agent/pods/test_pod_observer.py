@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.pods.dns_config import Resolver
+from agent.pods.config.dns_config import Resolver
+from agent.pods.config.sandbox_config import PodEnvironment, build_sandbox_config
 from agent.pods.observe import PodObserver
 from agent.pods.observed import ObservedContainer, ObservedPod, add_container
 from agent.pods.outcomes import ContainerStarted, SandboxMade
 from agent.pods.ports import ContainerID, SandboxID
-from agent.pods.sandbox_config import PodEnvironment, build_sandbox_config
 from agent.runtime.relist import group_by_pod
 from agent.runtime.values import ContainerState
 from cri_proto.runtime.v1 import api_pb2 as cri

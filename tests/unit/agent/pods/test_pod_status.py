@@ -12,7 +12,7 @@ from agent.pods.goal import Ending, PodGoal, Termination
 from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox
 from agent.pods.ports import ContainerID, ProbeVerdict, SandboxID
 from agent.pods.progress import Failure, Progress
-from agent.pods.status import NodeFacts, compute_pod_status, order_pod_ips
+from agent.pods.status.pod_status import NodeFacts, compute_pod_status, order_pod_ips
 from agent.runtime.values import ContainerState
 from kubeapi.meta import Condition
 from kubeapi.pod import (

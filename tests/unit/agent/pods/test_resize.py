@@ -9,7 +9,7 @@ import msgspec
 from agent.checkpoint.records import PodRecord, ResourceRecord, decode_record, encode_record
 from agent.pods.admission import Refusal
 from agent.pods.goal import SOURCE_ANNOTATION, compute_spec_hash
-from agent.pods.resize import (
+from agent.pods.resize.wish import (
     compute_turn,
     decide_resize,
     has_changed,

@@ -25,7 +25,7 @@ from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox
 from agent.pods.plan import plan_pod
 from agent.pods.ports import ContainerID, SandboxID
 from agent.pods.progress import Failure, InFlight, Progress
-from agent.pods.resize_plan import compute_resource_record, mark_replaced
+from agent.pods.resize.plan import compute_resource_record, mark_replaced
 from agent.resources.pod_limits import PodLimits
 from agent.runtime.values import ContainerState
 from kubeapi.pod import (

@@ -13,9 +13,9 @@ from agent.pods.goal import Ending, PodGoal, Termination
 from agent.pods.observed import ObservedContainer, ObservedPod
 from agent.pods.ports import ContainerID, SandboxID
 from agent.pods.progress import Failure, Progress
-from agent.pods.resize_status import add_resources, compute_resize_conditions, describe_resize
-from agent.pods.resize_update import build_resource_update, find_memory_conflict, is_memory_lowered
-from agent.pods.status_patch import build_status_patch
+from agent.pods.resize.report import add_resources, compute_resize_conditions, describe_resize
+from agent.pods.resize.update import build_resource_update, find_memory_conflict, is_memory_lowered
+from agent.pods.status.patch import build_status_patch
 from agent.runtime.values import ContainerState, LinuxResources
 from kubeapi.meta import Condition
 from kubeapi.pod import Container, ContainerStatus, PodStatus, ResourceRequirements

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.pods.ports import Unavailable
-from agent.pods.runtime_class import NamedHandlers
-from agent.pods.runtime_class_source import ClassHandlers
+from agent.pods.security.runtime_class import NamedHandlers
+from agent.pods.security.runtime_class_source import ClassHandlers
 from agent.standalone.local_objects import LocalObjects
 from kubeapi.meta import ObjectMeta
 from kubeapi.node_classes import RuntimeClass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.pods.sandbox_config import build_sandbox_config
+from agent.pods.config.sandbox_config import build_sandbox_config
 from kubeapi.pod import ResourceRequirements
 from tests import builders
 from tests.simulation.agent.pod_world import ENVIRONMENT

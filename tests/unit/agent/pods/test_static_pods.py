@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.pods.manifests import Manifest, ManifestObjects, merge_manifests, parse_manifest
-from agent.pods.mirror import CreateMirror, DeleteMirror, MirrorKeeper, plan_mirrors
-from agent.pods.sources import ApiSource, StaticSource
-from agent.pods.static_pods import (
+from agent.pods.sources.manifests import Manifest, ManifestObjects, merge_manifests, parse_manifest
+from agent.pods.sources.mirror import CreateMirror, DeleteMirror, MirrorKeeper, plan_mirrors
+from agent.pods.sources.sources import ApiSource, StaticSource
+from agent.pods.sources.static_pods import (
     ALONE,
     BESIDE_AN_API_SERVER,
     ManifestError,
@@ -523,7 +523,7 @@ async def test_the_keeper_repairs_until_both_sides_agree() -> None:
 
 
 async def test_a_name_that_is_taken_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.pods.mirror._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("agent.pods.sources.mirror._RETRY_SECONDS", 0.0)
     api = Api()
     create = api.create_pod
 

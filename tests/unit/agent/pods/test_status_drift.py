@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.pods.status_drift import find_drift
+from agent.pods.status.drift import find_drift
 from kubeapi.meta import Condition
 from kubeapi.pod import ContainerStatus, PodStatus
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.pods.status_patch import build_status_patch
+from agent.pods.status.patch import build_status_patch
 from kubeapi.meta import Condition
 from kubeapi.pod import PodIP, PodStatus
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agent.pods.status_urgency import is_news
+from agent.pods.status.urgency import is_news
 from kubeapi.meta import Condition
 from kubeapi.pod import (
     ContainerState,

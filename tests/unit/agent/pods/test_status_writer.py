@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from agent.pods.status_urgency import HOLD_BACK_SECONDS
-from agent.pods.status_writer import StatusWriter
+from agent.pods.status.urgency import HOLD_BACK_SECONDS
+from agent.pods.status.writer import StatusWriter
 from kubeapi.errors import Unreachable
 from kubeapi.meta import Condition
 from kubeapi.pod import Pod, PodStatus

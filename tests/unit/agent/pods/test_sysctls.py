@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.pods.sysctls import find_forbidden_sysctl, list_sysctls, normalize_sysctl
+from agent.pods.security.sysctls import find_forbidden_sysctl, list_sysctls, normalize_sysctl
 from kubeapi.pod import Pod, PodSecurityContext, Sysctl
 from tests import builders
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.pods.user_ids import IDS_PER_POD, IDPool, IDRange, NoUserIDs, choose_pool, choose_range
+from agent.pods.security.user_ids import IDS_PER_POD, IDPool, IDRange, NoUserIDs, choose_pool, choose_range
 
 OTHERS = "alice:100000:65536\n"
 

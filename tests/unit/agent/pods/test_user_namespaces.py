@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.pods.ports import Unavailable
-from agent.pods.user_ids import IDPool, IDRange
-from agent.pods.user_namespaces import LocalUserNamespaces, NoUserNamespaces
+from agent.pods.security.user_ids import IDPool, IDRange
+from agent.pods.security.user_namespaces import LocalUserNamespaces, NoUserNamespaces
 from kubeapi.pod import PodUID
 
 POOL = IDPool(65536, 3)

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from agent.checkpoint.choices import ChoiceFile
-from agent.pods.manifests import ManifestObjects
 from agent.pods.pod_events import PodEvent
+from agent.pods.sources.manifests import ManifestObjects
 from agent.settings import AgentSettings
 from agent.standalone.cluster import StandaloneCluster, choose_pod_cidr
 from agent.standalone.endpoint_slices import compute_endpoint_slices

@@ -1,6 +1,6 @@
 """Whether the API shows another status of a pod than the one that was written last.
 
-Pure. Called by `status_writer`. Of others' writes only those over what the agent alone decides count: its
+Pure. Called by `status.writer`. Of others' writes only those over what the agent alone decides count: its
 conditions and the statuses of containers. The node lifecycle controller makes such writes while a node is
 silent (Ready=False, NodeNotReady), and the kubelet, too, writes its own word again once it is back.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from agent.pods.conditions import OWN_TYPES
+from agent.pods.status.conditions import OWN_TYPES
 from kubeapi.meta import Condition
 from kubeapi.pod import ContainerStatus, PodStatus
 

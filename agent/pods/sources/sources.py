@@ -18,8 +18,8 @@ from stat import S_ISREG
 from typing import Final, Protocol
 
 from agent.pods.goal import is_mirror
-from agent.pods.manifests import Manifest, ManifestObjects, merge_manifests, parse_manifest
-from agent.pods.static_pods import ManifestError, ManifestRules
+from agent.pods.sources.manifests import Manifest, ManifestObjects, merge_manifests, parse_manifest
+from agent.pods.sources.static_pods import ManifestError, ManifestRules
 from kubeapi.meta import ObjectKey, format_time
 from kubeapi.object_store import Change
 from kubeapi.pod import Pod, PodUID

@@ -1,6 +1,6 @@
 """The difference between two statuses of a pod, as a strategic merge patch.
 
-Pure. Called by `status_writer`. The uid in the patch makes the API server refuse it for a later pod of the
+Pure. Called by `status.writer`. The uid in the patch makes the API server refuse it for a later pod of the
 same name. Follows the strategic merge patch page of the API machinery: conditions merge by type, podIPs by
 ip, the rest is replaced.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent.pods.conditions import TRANSIENT_TYPES
+from agent.pods.status.conditions import TRANSIENT_TYPES
 from kubeapi.pod import PodStatus
 
 _OPTIONAL_CONDITION_FIELDS = ("reason", "message")

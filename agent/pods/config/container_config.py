@@ -13,13 +13,13 @@ from typing import Final
 
 from agent.pods import observed
 from agent.pods.actions import CreateContainer
-from agent.pods.environment import expand_all
+from agent.pods.config.environment import expand_all
+from agent.pods.config.sandbox_config import PodEnvironment, build_pod_labels
 from agent.pods.goal import compute_spec_hash
 from agent.pods.observed import ObservedPod
 from agent.pods.ports import ContainerID, LocalImage, Unavailable
-from agent.pods.sandbox_config import PodEnvironment, build_pod_labels
-from agent.pods.security import build_container_security, build_id_mapping
-from agent.pods.user_ids import IDRange
+from agent.pods.security.contexts import build_container_security, build_id_mapping
+from agent.pods.security.user_ids import IDRange
 from agent.resources.qos import compute_cpu_quota, compute_cpu_shares, compute_oom_score_adj
 from agent.runtime.values import CONTAINER_NAME_LABEL
 from cri_proto.runtime.v1 import api_pb2 as cri

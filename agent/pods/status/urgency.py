@@ -1,6 +1,6 @@
 """Whether a pod's new status is news, or a step on a way that goes on.
 
-Pure. Called by `status_writer`, which holds steps back for a moment: most pods start within it, and then one
+Pure. Called by `status.writer`, which holds steps back for a moment: most pods start within it, and then one
 write says it all. Steps are what a starting pod passes through (addresses, images, init containers, the
 conditions on the way to Ready), and everything of a pod that is being deleted, which has left the Services
 already; whatever this doesn't know is news.

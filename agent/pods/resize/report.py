@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import msgspec
 
-from agent.pods.conditions import RESIZE_IN_PROGRESS, RESIZE_PENDING
 from agent.pods.goal import PodGoal
 from agent.pods.observed import ObservedContainer, ObservedPod
 from agent.pods.pod_events import PodEvent
 from agent.pods.progress import Progress
-from agent.pods.resize import list_resizable, with_resources
-from agent.pods.resize_plan import find_actuated
+from agent.pods.resize.plan import find_actuated
+from agent.pods.resize.wish import list_resizable, with_resources
+from agent.pods.status.conditions import RESIZE_IN_PROGRESS, RESIZE_PENDING
 from agent.resources.pod_limits import CPU_PERIOD_MICROSECONDS
 from agent.resources.qos import compute_cpu_quota
 from agent.resources.requests import read_amount

@@ -2,8 +2,8 @@
 
 IO through the pod API port. Called by the lanes, which never wait for it but before they delete a pod, and
 told of every object that the API shows. A status that is overtaken by a newer one is never sent; mere steps
-of a start are held back for a moment, because they mostly are (`status_urgency`). A status that somebody else
-wrote over is sent again (`status_drift` says when).
+of a start are held back for a moment, because they mostly are (`status.urgency`). A status that somebody else
+wrote over is sent again (`status.drift` says when).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from agent.pods.pod_api import PodApi
-from agent.pods.status_drift import find_drift
-from agent.pods.status_patch import build_status_patch
-from agent.pods.status_urgency import HOLD_BACK_SECONDS, is_news
+from agent.pods.status.drift import find_drift
+from agent.pods.status.patch import build_status_patch
+from agent.pods.status.urgency import HOLD_BACK_SECONDS, is_news
 from kubeapi.backoff import Backoff
 from kubeapi.errors import KubeAPIError
 from kubeapi.meta import is_newer_version

@@ -1,7 +1,7 @@
 """Which handler of the runtime a pod's RuntimeClass names.
 
-Pure: the port, and the answer of a node that knows no classes. `agent.pods.runtime_class_source` answers with
-the API server's objects. Follows the Runtime Class page.
+Pure: the port, and the answer of a node that knows no classes. `runtime_class_source` answers with the API
+server's objects. Follows the Runtime Class page.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One pod's lane: looks, plans, starts what is planned, reports; over and over until the pod is gone.
 
-The shell around `plan`: it awaits and keeps the memory between looks. What is in flight is `lane_calls`', how
-fresh the picture of the runtime is `lane_reading`'s. One lane for each pod uid, made by `lanes`; nothing is
-shared between two of them.
+The shell around `plan`: it awaits and keeps the memory between looks. What is in flight is the business of
+`calls`, how fresh the picture of the runtime is that of `reading`. One lane for each pod uid, made by `lanes`;
+nothing is shared between two of them.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from agent.pods.desired import (
 )
 from agent.pods.execute import Executor, PodView
 from agent.pods.goal import PodGoal, find_container
-from agent.pods.lane_calls import Ended, PodCalls
-from agent.pods.lane_reading import LaneReading
-from agent.pods.launch_queue import GRANTED, LaunchQueue
+from agent.pods.lanes.calls import Ended, PodCalls
+from agent.pods.lanes.launch_queue import GRANTED, LaunchQueue
+from agent.pods.lanes.reading import LaneReading
 from agent.pods.lifecycle import find_current_sandbox
 from agent.pods.observe import PodObserver, ReadMessage
 from agent.pods.observed import ObservedPod
@@ -71,11 +71,11 @@ from agent.pods.pod_events import (
 )
 from agent.pods.ports import ContainerID, ProbeRunner, ProbeTarget, ProbeVerdict, ServiceDrain
 from agent.pods.progress import Failure, Progress, with_entry, without_entry
-from agent.pods.resize import note_decision, note_wish
-from agent.pods.resize_plan import compute_resource_record, mark_replaced
-from agent.pods.resize_status import describe_resize
-from agent.pods.status import NodeFacts, compute_pod_status, order_pod_ips
-from agent.pods.status_writer import StatusWriter
+from agent.pods.resize.plan import compute_resource_record, mark_replaced
+from agent.pods.resize.report import describe_resize
+from agent.pods.resize.wish import note_decision, note_wish
+from agent.pods.status.pod_status import NodeFacts, compute_pod_status, order_pod_ips
+from agent.pods.status.writer import StatusWriter
 from agent.pods.waits import Wait, compute_waits
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.relist import Fingerprint

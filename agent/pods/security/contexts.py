@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent.pods.app_armor import choose_app_armor
 from agent.pods.ports import LocalImage, Unavailable
-from agent.pods.user_ids import IDRange
+from agent.pods.security.app_armor import choose_app_armor
+from agent.pods.security.user_ids import IDRange
 from cri_proto.runtime.v1 import api_pb2 as cri
 from kubeapi.pod import (
     Capabilities,

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import yaml
 
-from agent.pods.static_pods import (
+from agent.pods.sources.static_pods import (
     ManifestError,
     ManifestRules,
     StaticPod,

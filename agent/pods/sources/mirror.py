@@ -15,7 +15,7 @@ from typing import Final, assert_never
 
 from agent.pods.goal import MIRROR_ANNOTATION
 from agent.pods.pod_api import PodApi
-from agent.pods.static_pods import StaticPod, build_mirror_document
+from agent.pods.sources.static_pods import StaticPod, build_mirror_document
 from kubeapi.errors import KubeAPIError
 from kubeapi.meta import ObjectKey
 from kubeapi.pod import Pod, PodUID

@@ -18,7 +18,7 @@ from agent.pods.actions import Action, UpdateContainerResources, UpdatePodCgroup
 from agent.pods.goal import PodGoal
 from agent.pods.observed import ObservedContainer, ObservedPod
 from agent.pods.progress import Progress
-from agent.pods.resize import has_changed, list_resizable, widen, with_resources
+from agent.pods.resize.wish import has_changed, list_resizable, widen, with_resources
 from agent.pods.stop_plan import plan_stop
 from agent.pods.wanted import Wanted, join_wanted
 from agent.resources.pod_limits import compute_pod_limits

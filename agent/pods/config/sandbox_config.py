@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from agent.pods.dns_config import NameRefused, Resolver, compute_kernel_hostname, compute_resolver
+from agent.pods.config.dns_config import NameRefused, Resolver, compute_kernel_hostname, compute_resolver
 from agent.pods.ports import Unavailable
-from agent.pods.security import build_sandbox_security
-from agent.pods.sysctls import list_sysctls
-from agent.pods.user_ids import IDRange
+from agent.pods.security.contexts import build_sandbox_security
+from agent.pods.security.sysctls import list_sysctls
+from agent.pods.security.user_ids import IDRange
 from agent.resources.cgroup import build_pod_cgroup_parent
 from agent.resources.pod_limits import CPU_PERIOD_MICROSECONDS, compute_pod_limits
 from agent.resources.qos import compute_cpu_quota, compute_cpu_shares, compute_qos_class

@@ -8,7 +8,7 @@ leaves a number as it is.
 from __future__ import annotations
 
 from agent.pods.actions import UpdateContainerResources
-from agent.pods.container_config import build_container_resources
+from agent.pods.config.container_config import build_container_resources
 from agent.resources.pod_limits import CPU_PERIOD_MICROSECONDS
 from agent.resources.requests import read_amount
 from cri_proto.runtime.v1 import api_pb2 as cri

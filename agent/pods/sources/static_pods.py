@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from agent.pods.api_references import list_api_references
 from agent.pods.goal import HASH_ANNOTATION, MIRROR_ANNOTATION, SEEN_ANNOTATION, SOURCE_ANNOTATION
+from agent.pods.sources.api_references import list_api_references
 from kubeapi.pod import Container, Pod, PodSpec
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")

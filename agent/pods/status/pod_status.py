@@ -1,6 +1,6 @@
 """The status of a pod as the API shows it: phase, conditions, containers, addresses.
 
-Pure. Called by the pod's lane after each look; `status_writer` sends what changed. Follows the Pod lifecycle
+Pure. Called by the pod's lane after each look; `status.writer` sends what changed. Follows the Pod lifecycle
 page; what a phase is and when follows the kubelet.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.pods.conditions import add_disruption, compute_conditions
-from agent.pods.container_status import ContainerSituation, compute_container_status, format_epoch
 from agent.pods.goal import Ending, PodGoal, is_sidecar, iterate_statuses
 from agent.pods.lifecycle import TERMINAL_PHASES, allows_restart, find_current_sandbox, should_restart
 from agent.pods.observed import ObservedPod
 from agent.pods.progress import Progress
-from agent.pods.resize_status import add_resources, compute_resize_conditions
+from agent.pods.resize.report import add_resources, compute_resize_conditions
+from agent.pods.status.conditions import add_disruption, compute_conditions
+from agent.pods.status.container_status import ContainerSituation, compute_container_status, format_epoch
 from agent.resources.qos import compute_qos_class
 from kubeapi.pod import Container, ContainerStatus, HostIP, Pod, PodIP, PodStatus
 

@@ -15,15 +15,15 @@ from typing import Final, Protocol
 from agent.checkpoint.records import PodRecord
 from agent.journal.recorder import JournalRecorder
 from agent.pods.admission import admit_new_pod
+from agent.pods.config.sandbox_config import build_log_directory
 from agent.pods.desired import build_orphan, was_admitted
-from agent.pods.directory import build_handle, build_running_pod
 from agent.pods.goal import is_static
-from agent.pods.lane import Lane, LaneTools
+from agent.pods.lanes.directory import build_handle, build_running_pod
+from agent.pods.lanes.lane import Lane, LaneTools
 from agent.pods.lifecycle import TERMINAL_PHASES
 from agent.pods.pod_events import PodEvent, describe_probe_failure, describe_pulling
 from agent.pods.ports import ContainerHandle, ProbeFailure, ProbeTrouble, RunningPod
-from agent.pods.resize import compute_turn, decide_resize
-from agent.pods.sandbox_config import build_log_directory
+from agent.pods.resize.wish import compute_turn, decide_resize
 from agent.pods.waits import Wait
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.relist import Fingerprint

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import msgspec
 
 from agent.pods.ports import Unavailable
-from agent.pods.user_ids import IDPool, IDRange, choose_range
+from agent.pods.security.user_ids import IDPool, IDRange, choose_range
 from agent.volumes.layout import build_pod_directory, build_pods_directory
 from kubeapi.pod import PodUID
 

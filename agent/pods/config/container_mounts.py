@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from agent.pods.container_config import ContainerMount
-from agent.pods.environment import CONFIG_ERROR, expand, list_unknown_names
+from agent.pods.config.container_config import ContainerMount
+from agent.pods.config.environment import CONFIG_ERROR, expand, list_unknown_names
 from agent.pods.ports import HostVolume, Unavailable
 from kubeapi.pod import Container, VolumeMount
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from agent.pods.config.service_environment import compute_service_environment
 from agent.pods.ports import Unavailable
-from agent.pods.service_environment import compute_service_environment
 from agent.volumes.downward import FieldRefused, compute_field, compute_resource
 from kubeapi.core import Service
 from kubeapi.meta import ObjectKey, QuantityText

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from agent.pods.dns_config import compute_fqdn, compute_hostname
+from agent.pods.config.dns_config import compute_fqdn, compute_hostname
 from kubeapi.pod import Pod
 
 _LOOPBACK: Final = (
