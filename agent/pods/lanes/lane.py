@@ -1,8 +1,8 @@
 """One pod's lane: looks, plans, starts what is planned, reports; over and over until the pod is gone.
 
 The shell around `plan`: it awaits and keeps the memory between looks. What is in flight is the business of
-`calls`, how fresh the picture of the runtime is that of `reading`. One lane for each pod uid, made by `lanes`;
-nothing is shared between two of them.
+`calls`, how fresh the picture of the runtime is that of `reading`. One lane for each pod uid, made by
+`lanes`; nothing is shared between two of them.
 """
 
 from __future__ import annotations

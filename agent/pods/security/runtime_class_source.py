@@ -1,7 +1,7 @@
 """The RuntimeClasses of the cluster, as far as pods of this node name them.
 
 IO: `<root>/checkpoint/runtime-classes/<name>.json`, so that pods come back on a node that is started anew
-while the API server is away. Implements `agent.pods.runtime_class.RuntimeHandlers` on an informer; made by
+while the API server is away. Implements `runtime_class.RuntimeHandlers` on an informer; made by
 `agent.kube_cluster`.
 """
 
