@@ -13,6 +13,9 @@ def assert_matches(text: str, *patterns: str) -> None:
 
 
 def test_a_pod_is_described_with_its_life_so_far(standing_web: Console) -> None:
+    # Events are written behind the statuses: the pod is Ready before the last of them is there.
+    with standing_web.start("get events --watch") as events:
+        events.read_until(r"pod/web-\S+ +Started container web")
     assert_matches(
         standing_web.run("describe pod -l app=web"),
         r"^Name: +web-",
