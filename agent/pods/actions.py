@@ -69,13 +69,16 @@ class EnsureImage:
 
 @dataclass(frozen=True, slots=True)
 class CreateContainer:
-    """`backoff_seconds` is the delay to keep once this attempt has exited."""
+    """`backoff_seconds` is the delay to keep once this attempt has exited; `pod_restarts`: how often the
+    whole pod has been restarted in place.
+    """
 
     container: str
     sandbox_id: SandboxID
     attempt: int
     restart_count: int
     backoff_seconds: float
+    pod_restarts: int = 0
 
     @property
     def key(self) -> str:

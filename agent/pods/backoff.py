@@ -26,7 +26,7 @@ def compute_next_backoff(previous: ObservedContainer | None) -> float:
     """The delay to keep for the exit of the attempt that follows `previous`; 0 for a first attempt."""
     if previous is None:
         return 0.0
-    if previous.cut_short or previous.replaced:
+    if _is_no_crash(previous):
         return previous.backoff_seconds
     if previous.backoff_seconds <= 0 or ran_long(previous):
         return CRASH_INITIAL_SECONDS
@@ -36,9 +36,14 @@ def compute_next_backoff(previous: ObservedContainer | None) -> float:
 def compute_restart_time(exited: ObservedContainer) -> float:
     """From when on the next attempt may be made, in seconds since the epoch."""
     finished = exited.finished_at or exited.created_at
-    if exited.cut_short or exited.replaced:
+    if _is_no_crash(exited):
         return finished
     return finished if ran_long(exited) else finished + exited.backoff_seconds
+
+
+def _is_no_crash(exited: ObservedContainer) -> bool:
+    """Whether others than the container itself are why it starts again."""
+    return exited.cut_short or exited.replaced or (exited.superseded and not exited.restarts_all)
 
 
 def ran_long(exited: ObservedContainer) -> bool:

@@ -271,6 +271,7 @@ class Executor:
             spec_hash=compute_spec_hash(container),
             backoff_seconds=action.backoff_seconds,
             resources=container.resources,
+            pod_restarts=action.pod_restarts,
         )
         return ContainerCreated(created)
 

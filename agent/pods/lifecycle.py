@@ -2,7 +2,8 @@
 initialization.
 
 Pure. Called by the plans and the status, so that both judge alike. Follows the Pod lifecycle and the init
-container pages of the Kubernetes documentation, and KEP-5307 for the rules of single containers.
+container pages of the Kubernetes documentation, KEP-5307 for the rules of single containers, and KEP-5532
+for those that restart a whole pod.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from agent.runtime.values import ContainerState
 from kubeapi.pod import Container, ContainerRestartRule, Pod
 
 TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
-_RESTART_ACTIONS = frozenset({"Restart"})
+_RESTART_ACTIONS = frozenset({"Restart", "RestartAllContainers"})
 
 
 def has_container(pod: Pod, name: str) -> bool:
@@ -29,7 +30,9 @@ def should_restart(pod: Pod, container: Container, exited: ObservedContainer) ->
     """Whether another attempt follows this exit, now or after a back-off."""
     if is_ephemeral(pod, container.name):
         return False
-    if is_sidecar(container) or exited.cut_short or exited.replaced or exited.state is ContainerState.UNKNOWN:
+    if exited.cut_short or exited.replaced or exited.superseded or exited.state is ContainerState.UNKNOWN:
+        return True
+    if is_sidecar(container):
         return True
     if exited.exit_code == 0 and is_init_container(pod, container):
         return False
@@ -42,13 +45,23 @@ def allows_restart(pod: Pod, container: Container, exit_code: int) -> bool:
     The first of the container's own rules that matches decides, then its own policy, then the pod's; an init
     container runs again after a success for none of them, which isn't looked at here.
     """
+    if find_restart_rule(container, exit_code) is not None:
+        return True
     if container.restart_policy is not None:
-        if any(_matches(rule, exit_code) for rule in container.restart_policy_rules):
-            return True
         return _allows(container.restart_policy, exit_code)
     if is_init_container(pod, container):
         return pod.spec.restart_policy != "Never"
     return _allows(pod.spec.restart_policy, exit_code)
+
+
+def find_restart_rule(container: Container, exit_code: int) -> ContainerRestartRule | None:
+    """The rule of the container's own that decides after such an exit: the first that matches.
+
+    Rules without a policy of the container's own are invalid, and decide nothing.
+    """
+    if container.restart_policy is None:
+        return None
+    return next((rule for rule in container.restart_policy_rules if _matches(rule, exit_code)), None)
 
 
 def _allows(policy: str, exit_code: int) -> bool:
@@ -56,7 +69,7 @@ def _allows(policy: str, exit_code: int) -> bool:
 
 
 def _matches(rule: ContainerRestartRule, exit_code: int) -> bool:
-    """Whether this is a rule to restart the container after such an exit; an unknown rule never is."""
+    """Whether this is a rule to restart something after such an exit; an unknown rule never is."""
     if rule.action not in _RESTART_ACTIONS or rule.exit_codes is None:
         return False
     match rule.exit_codes.operator:
@@ -80,7 +93,8 @@ def has_started_apps(pod: Pod, observed: ObservedPod, sandbox: ObservedSandbox |
     """Whether any app container was made in this sandbox, which can only follow initialization."""
     if sandbox is None:
         return False
-    return any(observed.newest_in(sandbox.id, container.name) for container in pod.spec.containers)
+    newest = (observed.newest_in(sandbox.id, container.name) for container in pod.spec.containers)
+    return any(attempt is not None and not attempt.superseded for attempt in newest)
 
 
 def is_init_done(
@@ -90,7 +104,7 @@ def is_init_done(
     if sandbox is None:
         return False
     newest = observed.newest_in(sandbox.id, container.name)
-    if newest is None:
+    if newest is None or newest.superseded:
         return False
     if is_sidecar(container):
         return newest.running and has_started(container, newest, progress)

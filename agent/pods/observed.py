@@ -31,6 +31,7 @@ TERMINATION_PATH_ANNOTATION: Final = "io.kubernetes.container.terminationMessage
 TERMINATION_POLICY_ANNOTATION: Final = "io.kubernetes.container.terminationMessagePolicy"
 GRACE_ANNOTATION: Final = "io.kubernetes.pod.terminationGracePeriod"
 BACKOFF_ANNOTATION: Final = "berth.dev/crash-backoff-seconds"
+POD_RESTARTS_ANNOTATION: Final = "berth.dev/pod-restarts"
 RESOURCES_ANNOTATION: Final = "berth.dev/resources"
 TERMINATION_FILE_ANNOTATION: Final = "berth.dev/termination-message-file"
 
@@ -76,6 +77,9 @@ class ObservedContainer:
     reported: LinuxResources | None = None  # that the runtime shows now
     user: LinuxUser | None = None  # where the runtime tells
     replaced: bool = False  # it makes room for an attempt with other resources
+    pod_restarts: int = 0  # how often the whole pod had been restarted in place when it was made
+    superseded: bool = False  # the whole pod is restarted, and this attempt is of the past
+    restarts_all: bool = False  # and its exit asked for that
 
     @property
     def running(self) -> bool:
@@ -150,6 +154,7 @@ def build_observed_container(
         image=container.image,
         image_ref=container.image_ref,
         resources=decode_resources(annotations.get(RESOURCES_ANNOTATION, "")),
+        pod_restarts=_read_int(annotations, POD_RESTARTS_ANNOTATION, 0),
     )
     return facts if status is None else _add_status(facts, status, termination_message)
 
@@ -180,6 +185,7 @@ def _add_status(
         resources=facts.resources,
         reported=status.resources,
         user=status.user,
+        pod_restarts=facts.pod_restarts,
     )
 
 

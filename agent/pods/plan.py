@@ -18,6 +18,7 @@ from agent.pods.lifecycle import is_pod_finished
 from agent.pods.observed import ObservedPod
 from agent.pods.progress import InFlight, Progress
 from agent.pods.resize.plan import plan_resize
+from agent.pods.restart_all import mark_superseded
 from agent.pods.start_plan import plan_running
 from agent.pods.stop_plan import plan_halt, plan_takedown
 from agent.pods.wanted import Wanted, join_wanted
@@ -40,7 +41,7 @@ class PodPlan:
 
 def plan_pod(goal: PodGoal, observed: ObservedPod, progress: Progress, now: float) -> PodPlan:
     """What to do now; nothing, when the pod is as wanted. `now` in seconds since the epoch."""
-    wanted = _plan_wanted(goal, observed, progress, now)
+    wanted = _plan_wanted(goal, mark_superseded(goal.pod, observed), progress, now)
     actions, held, retry_at = _hold_back(wanted.actions, progress, now)
     useless = dict(_list_useless(goal, wanted.actions, progress))
     cancel = tuple(key for key, at in useless.items() if at <= now)
@@ -102,6 +103,8 @@ def _list_useless(goal: PodGoal, wanted: Iterable[Action], progress: Progress) -
         elif (stop := stops.get(key)) is not None and _ends_sooner(stop, call):
             # A stop in place of a hook in flight: the hook's time is over.
             yield key, stop.kill_at if isinstance(stop, RunPreStopHook) else call.since
+        elif isinstance(stop, StopContainer) and call.what == "RunPostStartHook":
+            yield key, call.since
 
 
 def _ends_sooner(stop: StopContainer | RunPreStopHook, call: InFlight) -> bool:

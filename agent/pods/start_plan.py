@@ -30,6 +30,7 @@ from agent.pods.lifecycle import (
 )
 from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox
 from agent.pods.progress import Progress
+from agent.pods.restart_all import count_pod_restarts, plan_superseded
 from agent.pods.stop_plan import plan_stop, plan_stop_sandboxes
 from agent.pods.wanted import Wanted, join_wanted
 from agent.runtime.values import ContainerState
@@ -72,9 +73,13 @@ def _plan_sandbox(pod: Pod, observed: ObservedPod, progress: Progress, now: floa
 def _plan_containers(
     pod: Pod, observed: ObservedPod, progress: Progress, sandbox: ObservedSandbox, now: float
 ) -> Wanted:
-    """Ephemeral containers start whenever they appear, all others in their order."""
+    """Ephemeral containers start whenever they appear, all others in their order, and all together once those
+    of before a restart of the whole pod have ended.
+    """
+    ending = plan_superseded(pod, observed, progress, now)
+    held_up = ending.actions or ending.next_look is not None
     return join_wanted(
-        _plan_ordered_containers(pod, observed, progress, sandbox, now),
+        ending if held_up else _plan_ordered_containers(pod, observed, progress, sandbox, now),
         *(
             _plan_ephemeral_container(pod, container, observed, progress, sandbox, now)
             for container in pod.spec.ephemeral_containers
@@ -246,6 +251,7 @@ def _plan_launch(
                 attempt,
                 restart_count=_count_restarts(pod, container, previous),
                 backoff_seconds=compute_next_backoff(previous),
+                pod_restarts=count_pod_restarts(pod, observed),
             ),
         )
     )

@@ -24,6 +24,7 @@ from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox
 from agent.pods.overdue import describe_call, format_instant
 from agent.pods.plan import PodPlan
 from agent.pods.progress import Failure, InFlight, Progress
+from agent.pods.restart_all import is_restarting, mark_superseded
 from agent.pods.status.container_status import format_delay
 from agent.pods.stop_plan import compute_leave_until
 from kubeapi.meta import parse_time
@@ -68,7 +69,7 @@ def compute_waits(
         *_list_refusals(goal),
         *_list_unreadable(progress, now),
         *_list_calls(progress, plan),
-        *_list_states(goal, observed, progress, plan, now),
+        *_list_states(goal, mark_superseded(goal.pod, observed), progress, plan, now),
     )
 
 
@@ -212,13 +213,18 @@ def _explain_container(
     if newest is not None and newest.running:
         return None if told else _explain_running(pod, container, newest, progress)
     if newest is not None and newest.dead:
-        return _explain_exit(pod, container, newest, now)
+        wait = _explain_exit(pod, container, newest, now)
+        if wait is not None or not newest.superseded:
+            return wait
     blocker = _find_blocking_init(pod, container, observed, progress, sandbox)
     if blocker is not None:
         message = f"it waits for the init container {blocker}"
         return Wait(what, _INITIALIZING, message, sandbox.created_at)
     if told:
         return None
+    if is_restarting(pod, observed):
+        message = "it starts again once every container of the pod has ended and its back-off is over"
+        return Wait(what, "RestartingAllContainers", message, sandbox.created_at)
     message = "it is next" if progress.volumes_ready else "it waits for the pod's volumes"
     return Wait(what, _CREATING, message, sandbox.created_at)
 

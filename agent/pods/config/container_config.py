@@ -139,6 +139,7 @@ def _build_annotations(
         observed.TERMINATION_FILE_ANNOTATION: str(inputs.termination_file),
         observed.GRACE_ANNOTATION: str(pod.spec.termination_grace_period_seconds),
         observed.BACKOFF_ANNOTATION: str(round(action.backoff_seconds)),
+        observed.POD_RESTARTS_ANNOTATION: str(action.pod_restarts),
         observed.RESOURCES_ANNOTATION: observed.encode_resources(container.resources),
     }
 

@@ -17,6 +17,7 @@ READY_TO_START: Final = "PodReadyToStartContainers"
 DISRUPTION_TARGET: Final = "DisruptionTarget"
 RESIZE_PENDING: Final = "PodResizePending"
 RESIZE_IN_PROGRESS: Final = "PodResizeInProgress"
+ALL_RESTARTING: Final = "AllContainersRestarting"
 TRANSIENT_TYPES: Final = frozenset({RESIZE_PENDING, RESIZE_IN_PROGRESS})
 """Conditions that are there only while they are true."""
 OWN_TYPES: Final = (
@@ -27,6 +28,7 @@ OWN_TYPES: Final = (
     "PodScheduled",
     RESIZE_PENDING,
     RESIZE_IN_PROGRESS,
+    ALL_RESTARTING,
 )
 
 
@@ -38,8 +40,12 @@ def compute_conditions(
     statuses: tuple[ContainerStatus, ...],
     previous: tuple[Condition, ...],
     now: str,
+    restarting: bool | None = None,
 ) -> tuple[Condition, ...]:
-    """All conditions of the pod; a transition time changes only with the condition's status."""
+    """All conditions of the pod; a transition time changes only with the condition's status.
+
+    `restarting`: whether all containers are restarted in place, None for a pod where that can't be.
+    """
     containers_ready = _compute_containers_ready(pod, phase, init_statuses, statuses)
     fresh = (
         Condition(type=READY_TO_START, status=_truth(sandbox_ready)),
@@ -47,6 +53,7 @@ def compute_conditions(
         _compute_ready(pod, containers_ready, previous),
         containers_ready,
         Condition(type="PodScheduled", status="True"),
+        *(() if restarting is None else (_compute_restarting(phase, restarting=restarting),)),
     )
     before = {condition.type: condition for condition in previous}
     generation = pod.metadata.generation
@@ -126,6 +133,18 @@ def _compute_ready(pod: Pod, containers_ready: Condition, previous: tuple[Condit
         return Condition(type="Ready", status="True")
     message = "; ".join(f'the status of pod readiness gate "{gate}" is not "True"' for gate in closed)
     return Condition(type="Ready", status="False", reason="ReadinessGatesNotReady", message=message)
+
+
+def _compute_restarting(phase: str, *, restarting: bool) -> Condition:
+    if phase in ("Succeeded", "Failed"):
+        reason = "PodCompleted" if phase == "Succeeded" else "PodFailed"
+        return Condition(type=ALL_RESTARTING, status="False", reason=reason)
+    if not restarting:
+        return Condition(type=ALL_RESTARTING, status="False")
+    message = "container exited with restart policy rule"
+    return Condition(
+        type=ALL_RESTARTING, status="True", reason="RestartAllContainersStarted", message=message
+    )
 
 
 def _truth(value: bool) -> str:

@@ -26,6 +26,7 @@ from agent.pods.lifecycle import (
 from agent.pods.observed import ObservedContainer, ObservedPod
 from agent.pods.overdue import find_overdue
 from agent.pods.progress import Failure, Progress
+from agent.pods.restart_all import is_restarting
 from kubeapi.meta import format_time
 from kubeapi.pod import (
     Container,
@@ -197,10 +198,23 @@ def _compute_exited(
     if comes_back and failure is not None:
         waiting = _waiting(failure.reason, failure.message)
         return _build_status(situation, container, exited, waiting, terminated)
+    if comes_back and exited.superseded:
+        return _build_status(
+            situation, container, exited, _compute_restarting(situation, container), terminated
+        )
     completed = is_init_container(pod, container) and not is_sidecar(container) and exited.exit_code == 0
     return _build_status(
         situation, container, exited, terminated, _older_exit(situation, exited), ready=completed
     )
+
+
+def _compute_restarting(situation: ContainerSituation, container: Container) -> ContainerState:
+    """Until the whole pod may start again, then as for a pod that starts."""
+    if is_restarting(situation.goal.pod, situation.observed):
+        message = "The container is removed because RestartAllContainers in place"
+        return _waiting("RestartingAllContainers", message)
+    reason = "PodInitializing" if _waits_for_init(situation, container) else "ContainerCreating"
+    return _compute_waiting(situation, container, reason)
 
 
 def pod_text(situation: ContainerSituation) -> str:

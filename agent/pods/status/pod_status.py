@@ -14,6 +14,7 @@ from agent.pods.lifecycle import TERMINAL_PHASES, allows_restart, find_current_s
 from agent.pods.observed import ObservedPod
 from agent.pods.progress import Progress
 from agent.pods.resize.report import add_resources, compute_resize_conditions
+from agent.pods.restart_all import is_restarting, mark_superseded, may_restart_all
 from agent.pods.status.conditions import add_disruption, compute_conditions
 from agent.pods.status.container_status import ContainerSituation, compute_container_status, format_epoch
 from agent.resources.qos import compute_qos_class
@@ -32,6 +33,7 @@ def compute_pod_status(
     goal: PodGoal, observed: ObservedPod, progress: Progress, previous: PodStatus, node: NodeFacts, now: float
 ) -> PodStatus:
     """The whole status; `previous` is the last one known, for what only time and others decide."""
+    observed = mark_superseded(goal.pod, observed)
     known = {status.name: status for status in iterate_statuses(previous)}
     situation = ContainerSituation(goal, observed, progress, node.runtime_name, now, known)
     pod = goal.pod
@@ -48,8 +50,11 @@ def compute_pod_status(
     reason, message = _compute_reason(goal, previous, phase)
     if phase == "Failed" and _has_never_begun(observed, previous):
         return _compute_refused_status(goal, previous, time, reason, message)
+    restarting = _is_restarting(goal, observed) if may_restart_all(pod) else None
     conditions = (
-        *compute_conditions(pod, phase, sandbox is not None, inits, apps, previous.conditions, time or ""),
+        *compute_conditions(
+            pod, phase, sandbox is not None, inits, apps, previous.conditions, time or "", restarting
+        ),
         *compute_resize_conditions(goal, progress, previous.conditions, time or ""),
     )
     if goal.termination is not None and goal.termination.disruption:
@@ -78,6 +83,10 @@ def compute_pod_status(
 def _compute_status(situation: ContainerSituation, container: Container) -> ContainerStatus:
     status = compute_container_status(situation, container)
     return add_resources(situation.goal, situation.observed, container, status)
+
+
+def _is_restarting(goal: PodGoal, observed: ObservedPod) -> bool:
+    return goal.termination is None and is_restarting(goal.pod, observed)
 
 
 def _is_ending_early(

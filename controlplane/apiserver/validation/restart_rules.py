@@ -1,7 +1,7 @@
 """Validation of what a container decides about its own restarts, and of the signal that stops it.
 
 Pure. Called for containers of pods and templates. Follows "Individual container restart policy and rules"
-and "Defining custom stop signals" in the Kubernetes documentation (KEP-5307, KEP-4960).
+and "Defining custom stop signals" in the Kubernetes documentation (KEP-5307, KEP-5532, KEP-4960).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from controlplane.apiserver.validation.causes import Cause, forbidden, not_supported, required, too_many
 
-_ACTIONS: Final = ("Restart",)
+_ACTIONS: Final = ("Restart", "RestartAllContainers")
 _OPERATORS: Final = ("In", "NotIn")
 _MOST_RULES: Final = 20
 _MOST_EXIT_CODES: Final = 255

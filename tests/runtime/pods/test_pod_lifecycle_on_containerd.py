@@ -157,6 +157,43 @@ async def test_a_rule_restarts_a_container_of_a_pod_that_never_does(host: PodHos
     assert host.status(uid).phase == "Failed"
 
 
+async def test_a_rule_restarts_the_whole_pod_in_its_sandbox(host: PodHost, notes: Path) -> None:
+    restart_all = ContainerRestartRule(
+        action="RestartAllContainers", exit_codes=ContainerRestartRuleExitCodes(operator="In", values=(42,))
+    )
+    setup = build_shell("setup", "echo setup >> /notes/began")
+    hook = Lifecycle(pre_stop=build_hook("echo hook >> /notes/hooks"))
+    web = build_shell(
+        "web",
+        "echo web >> /notes/began",
+        "trap 'exit 0' TERM",
+        "while :; do sleep 0.05; done",
+        lifecycle=hook,
+    )
+    main = build_shell(
+        "main",
+        "until [ -e /notes/go ]; do sleep 0.05; done",
+        "[ -e /notes/second ] && { touch /notes/back; while :; do sleep 1; done; }",
+        "touch /notes/second; exit 42",
+        restart_policy="Never",
+        restart_policy_rules=(restart_all,),
+    )
+    uid = host.create(noting_pod(notes, web, main, init_containers=(setup,), restart_policy="Never"))
+    await host.wait(lambda: host.is_ready(uid))
+    address, before = host.status(uid).pod_ip, host.status(uid).container_statuses
+    (notes / "go").touch()
+    await host.wait(lambda: (notes / "back").exists() and host.is_ready(uid))
+    status = host.status(uid)
+    assert read_notes(notes, "began") == ["setup", "web", "setup", "web"]
+    assert read_notes(notes, "hooks") == []
+    assert (status.pod_ip, status.phase) == (address, "Running")
+    everyone = (*status.init_container_statuses, *status.container_statuses)
+    assert [each.restart_count for each in everyone] == [1, 1, 1]
+    assert all(new.container_id != old.container_id for new, old in zip(everyone[1:], before, strict=True))
+    condition = next(each for each in status.conditions if each.type == "AllContainersRestarting")
+    assert condition.status == "False"
+
+
 async def test_a_stop_signal_of_the_pods_choice_is_sent(host: PodHost, notes: Path) -> None:
     main = build_shell(
         "main",

@@ -132,6 +132,7 @@ class World:
             created_at=self.now,
             restart_count=action.restart_count,
             backoff_seconds=action.backoff_seconds,
+            pod_restarts=action.pod_restarts,
             spec_hash=compute_spec_hash(container),
         )
         self._set(self.observed.sandboxes, (*self.observed.containers, new))

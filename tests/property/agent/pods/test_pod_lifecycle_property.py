@@ -23,6 +23,7 @@ from agent.pods.lifecycle import TERMINAL_PHASES, has_failed_init, is_pod_finish
 from agent.pods.observed import ObservedContainer, ObservedPod, ObservedSandbox, build_observed_pod
 from agent.pods.plan import PodPlan
 from agent.pods.ports import ContainerID, SandboxID
+from agent.pods.restart_all import is_restarting, mark_superseded, may_restart_all
 from agent.pods.status.pod_status import NodeFacts, compute_pod_status
 from agent.runtime.values import ContainerState
 from kubeapi.pod import (
@@ -42,7 +43,7 @@ CODES = (0, 1, 42)
 POLICIES = ("Always", "OnFailure", "Never")
 HOOK = LifecycleHandler(sleep=SleepAction(seconds=1))
 
-rules = st.builds(
+single_rules = st.builds(
     ContainerRestartRule,
     action=st.just("Restart"),
     exit_codes=st.builds(
@@ -51,6 +52,17 @@ rules = st.builds(
         values=st.lists(st.sampled_from(CODES), min_size=1, max_size=2).map(tuple),
     ),
 )
+# An init container that restarts the pod by its success would do so for ever.
+pod_rules = st.builds(
+    ContainerRestartRule,
+    action=st.just("RestartAllContainers"),
+    exit_codes=st.builds(
+        ContainerRestartRuleExitCodes,
+        operator=st.just("In"),
+        values=st.lists(st.sampled_from((1, 42, 143)), min_size=1, max_size=2).map(tuple),
+    ),
+)
+rules = st.one_of(single_rules, pod_rules)
 lifecycles = st.builds(
     Lifecycle, post_start=st.sampled_from((None, HOOK)), pre_stop=st.sampled_from((None, HOOK))
 )
@@ -63,7 +75,7 @@ def containers(draw: st.DrawFn, name: str, *, init: bool) -> Container:
     return builders.container(
         name,
         restart_policy=policy,
-        restart_policy_rules=draw(st.lists(rules, max_size=2).map(tuple)) if policy and not sidecar else (),
+        restart_policy_rules=draw(st.lists(rules, max_size=2).map(tuple)) if policy else (),
         lifecycle=draw(lifecycles) if sidecar or not init else None,
     )
 
@@ -122,6 +134,7 @@ def attempts(
         started_at=None if state is ContainerState.CREATED else 500.0 + number,
         finished_at=600.0 + number if ended else None,
         exit_code=draw(st.sampled_from(CODES)) if ended else 0,
+        pod_restarts=draw(st.integers(0, 1)),
     )
 
 
@@ -142,8 +155,11 @@ def come_to_rest(world: World) -> None:
 
 
 def assert_at_rest(world: World) -> None:
-    pod, observed = world.goal.pod, world.observed
+    pod, observed = world.goal.pod, mark_superseded(world.goal.pod, world.observed)
     assert world.plan().actions == ()
+    if not is_pod_finished(pod, observed):
+        assert not is_restarting(pod, observed)
+        assert len({c.pod_restarts for c in list_newest(pod, observed)}) <= 1
     alive = [container.name for container in observed.containers if container.running]
     assert len(alive) == len(set(alive))
     finished = is_pod_finished(pod, observed)
@@ -159,6 +175,15 @@ def assert_at_rest(world: World) -> None:
         assert status.phase == "Running"
     if has_failed_init(pod, observed):
         assert status.phase == "Failed"
+
+
+def list_newest(pod: Pod, observed: ObservedPod) -> Iterator[ObservedContainer]:
+    """Of pods that can be restarted as a whole, the newest attempt of each container that stays."""
+    if may_restart_all(pod):
+        for container in (*filter(is_sidecar, pod.spec.init_containers), *pod.spec.containers):
+            newest = observed.newest(container.name)
+            if newest is not None:
+                yield newest
 
 
 def list_expected_alive(pod: Pod, observed: ObservedPod) -> Iterator[str]:

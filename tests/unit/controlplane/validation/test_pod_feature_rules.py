@@ -42,6 +42,7 @@ def image(**source: Any) -> dict[str, Any]:
 # fmt: off
 GOOD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"restartPolicy": "Never", "restartPolicyRules": [RULE]}),
+    ({}, {"restartPolicy": "Never", "restartPolicyRules": [{**RULE, "action": "RestartAllContainers"}]}),
     ({}, {"restartPolicy": "OnFailure"}),
     ({"os": {"name": "linux"}}, {"lifecycle": {"stopSignal": "SIGUSR1"}}),
     ({"os": {"name": "linux"}}, {"lifecycle": {"stopSignal": "SIGRTMIN+3"}}),
@@ -63,7 +64,8 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], list[tuple[str, str]]]] = [
     ({}, {"restartPolicyRules": [RULE]},
      [(f"{C}.restartPolicy", "Required value: must specify restartPolicy when restart rules are used")]),
     ({}, {"restartPolicy": "Never", "restartPolicyRules": [{**RULE, "action": "Stop"}]},
-     [(f"{C}.restartPolicyRules[0].action", 'Unsupported value: "Stop": supported values: "Restart"')]),
+     [(f"{C}.restartPolicyRules[0].action",
+       'Unsupported value: "Stop": supported values: "Restart", "RestartAllContainers"')]),
     ({}, {"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart"}]},
      [(f"{C}.restartPolicyRules[0].exitCodes", "Required value: must be specified")]),
     ({}, {"restartPolicy": "Never",
