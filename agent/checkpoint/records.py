@@ -41,8 +41,9 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `pod` holds the status as last computed. `terminating_since`: when the end was first seen, from which the
     grace period counts. `gone`: no source wants it any more. `rejection`: reason and message of a refused or
-    failed pod; `disrupted`: it was the node's own affair. `pre_stopped`, `post_started`: ids of the
-    containers whose preStop or postStart hook is behind them; None: nobody has noted any.
+    failed pod; `disrupted`: it was the node's own affair; `makes_room_for`: the uid of the pod that starts
+    once this one has ended. `pre_stopped`, `post_started`: ids of the containers whose preStop or postStart
+    hook is behind them; None: nobody has noted any.
     """
 
     version: int = FORMAT_VERSION
@@ -52,6 +53,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gone: bool = False
     rejection: tuple[str, str] | None = None
     disrupted: bool = False
+    makes_room_for: str = ""
     pre_stopped: tuple[str, ...] = ()
     post_started: tuple[str, ...] | None = None
     resources: ResourceRecord = NO_RESIZE

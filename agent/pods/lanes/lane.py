@@ -44,7 +44,7 @@ from agent.pods.desired import (
 from agent.pods.execute import Executor, PodView
 from agent.pods.goal import PodGoal, find_container
 from agent.pods.lanes.calls import Ended, PodCalls
-from agent.pods.lanes.launch_queue import GRANTED, LaunchQueue
+from agent.pods.lanes.launch_queue import GRANTED, LaunchQueue, Turn
 from agent.pods.lanes.reading import LaneReading
 from agent.pods.lifecycle import find_current_sandbox
 from agent.pods.observe import PodObserver, ReadMessage
@@ -79,7 +79,7 @@ from agent.pods.status.writer import StatusWriter
 from agent.pods.waits import Wait, compute_waits
 from agent.runtime.errors import RuntimeServiceError
 from agent.runtime.relist import Fingerprint
-from kubeapi.pod import Pod
+from kubeapi.pod import Pod, PodUID
 
 _logger = logging.getLogger(__name__)
 
@@ -118,11 +118,18 @@ class LaneTools:
 class Lane:
     """`on_look` is called after each look, with nothing awaited since the facts changed.
 
-    `is_new`: the runtime has nothing of the pod, so that it needn't be asked.
+    `list_yielding`: the pods that still end to make room for this one. `is_new`: the runtime has nothing of
+    the pod, so that it needn't be asked.
     """
 
     def __init__(
-        self, record: PodRecord, tools: LaneTools, on_look: Callable[[Lane], None], *, is_new: bool = False
+        self,
+        record: PodRecord,
+        tools: LaneTools,
+        on_look: Callable[[Lane], None],
+        list_yielding: Callable[[PodUID], tuple[Pod, ...]],
+        *,
+        is_new: bool = False,
     ) -> None:
         self.record = record
         self.observed = ObservedPod()
@@ -131,6 +138,7 @@ class Lane:
         self.journal = JournalRecorder(tools.journal, record.pod)
         self._tools = tools
         self._on_look = on_look
+        self._list_yielding = list_yielding
         self._reading = LaneReading(
             PodObserver(tools.executor.runtime, record.pod.uid, tools.read_message),
             tools.now,
@@ -160,10 +168,11 @@ class Lane:
         self._change_record(pod=merged, gone=False, resources=resources)
         self._wake.set()
 
-    def preempt(self) -> None:
+    def preempt(self, critical: PodUID) -> None:
         """The pod makes room for a critical one: it ends in its grace period and has failed."""
         self._tell(PodEvent(PREEMPTING, PREEMPTED_MESSAGE, warning=True))
-        self._change_record(rejection=(PREEMPTING, PREEMPTED_MESSAGE), disrupted=True)
+        rejection = (PREEMPTING, PREEMPTED_MESSAGE)
+        self._change_record(rejection=rejection, disrupted=True, makes_room_for=critical)
         self._wake.set()
 
     def note_resize(self, refusal: Refusal | None) -> None:
@@ -275,11 +284,13 @@ class Lane:
         return replace(plan, next_look=min(looks, default=None))
 
     def _mind_turn(self, plan: PodPlan) -> PodPlan:
-        """A new sandbox waits for a place among the pods that start; it is given back after the last call."""
+        """A new sandbox waits for the pods that make room for it, then for a place among the pods that start;
+        it is given back after the last call.
+        """
         uid, now, launches = self.pod.uid, self._tools.now(), self._tools.launches
         turn = GRANTED
         if any(isinstance(action, RunPodSandbox) for action in plan.actions):
-            turn = launches.ask(uid, self._wake.set, now)
+            turn = self._await_room() or launches.ask(uid, self._wake.set, now)
         elif not self._is_starting(plan):
             launches.leave(uid, now)
         if turn != self.progress.turn:
@@ -289,6 +300,14 @@ class Lane:
         looks = (look for look in (plan.next_look, turn.ask_again_at) if look is not None)
         actions = tuple(action for action in plan.actions if not isinstance(action, RunPodSandbox))
         return replace(plan, actions=actions, next_look=min(looks, default=None))
+
+    def _await_room(self) -> Turn | None:
+        names = ", ".join(str(pod.key) for pod in self._list_yielding(self.pod.uid))
+        if not names:
+            return None
+        return Turn(
+            False, f"waits for the end of pods that make room for it: {names}", self.record.start_time
+        )
 
     def _is_starting(self, plan: PodPlan) -> bool:
         in_flight = (call.what for call in self.progress.in_flight.values())

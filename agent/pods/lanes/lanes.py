@@ -139,7 +139,7 @@ class PodLanes:
             features=self._read_features(pod),
         )
         for preempted in admission.preempted:
-            self._lanes[preempted.uid].preempt()
+            self._lanes[preempted.uid].preempt(pod.uid)
         refusal = admission.refusal
         if refusal is None:
             return PodRecord(pod=pod, start_time=now)
@@ -181,12 +181,16 @@ class PodLanes:
     def _open(self, record: PodRecord) -> Lane:
         # Nobody else makes anything of a pod: what the runtime lacked before there was a lane, it lacks.
         is_new = self._shown is not None and record.pod.uid not in self._shown
-        lane = Lane(record, self._tools, self._note_look, is_new=is_new)
+        lane = Lane(record, self._tools, self._note_look, self._list_yielding, is_new=is_new)
         self._lanes[record.pod.uid] = lane
         self._memory.retain(record.pod)
         self._tools.checkpoint.save(record)
         self._starts.put_nowait(lane)
         return lane
+
+    def _list_yielding(self, uid: PodUID) -> tuple[Pod, ...]:
+        """The pods that make room for this one and haven't ended yet."""
+        return tuple(lane.pod for lane in self._lanes.values() if _yields_to(lane) == uid)
 
     def _find_by_key(self, key: ObjectKey) -> Lane | None:
         """The lane of that name; of two, the one whose pod isn't ending."""
@@ -300,6 +304,7 @@ class PodLanes:
         self._tools.checkpoint.remove(uid)
         lane.journal.close(self._tools.now())
         self._change_running(uid, None)
+        self._wake_preempting(lane)
         for handler in self._look_handlers:
             handler()
         successor = self._waiting.pop(lane.pod.key, None)
@@ -336,8 +341,16 @@ class PodLanes:
     def _note_look(self, lane: Lane) -> None:
         terminating = lane.record.terminating_since is not None
         self._change_running(lane.pod.uid, build_running_pod(lane.pod, lane.observed, terminating))
+        if _yields_to(lane) is None:
+            self._wake_preempting(lane)
         for handler in self._look_handlers:
             handler()
+
+    def _wake_preempting(self, ended: Lane) -> None:
+        """The pod that `ended` made room for, if it is still waiting for that."""
+        preempting = self._lanes.get(PodUID(ended.record.makes_room_for))
+        if preempting is not None and not preempting.progress.turn.granted:
+            preempting.look_again()
 
     def _change_running(self, uid: PodUID, running: RunningPod | None) -> None:
         if self._running.get(uid) == running:
@@ -356,3 +369,9 @@ def _wants_resize(lane: Lane) -> bool:
 
 def _holds_resources(lane: Lane) -> bool:
     return lane.record.rejection is None and lane.pod.status.phase not in TERMINAL_PHASES
+
+
+def _yields_to(lane: Lane) -> str | None:
+    """The uid of the pod that waits for this one's end; a final phase waits for the last container."""
+    over = lane.pod.status.phase in TERMINAL_PHASES
+    return None if over or not lane.record.makes_room_for else lane.record.makes_room_for

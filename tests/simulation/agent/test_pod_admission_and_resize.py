@@ -10,14 +10,26 @@ import asyncio
 import msgspec
 import pytest
 
+from agent.journal.entry import Picture, PodName
+from agent.journal.store import NoJournal
 from agent.pods.goal import SOURCE_ANNOTATION
 from agent.pods.resize.wish import with_resources
 from kubeapi.core import Node, Taint
 from kubeapi.pod import Pod, PodStatus, PodUID, ResourceRequirements
 from tests import builders
-from tests.fakes.fake_runtime import Fault
+from tests.fakes.fake_runtime import Fault, Program
 from tests.simulation.agent.pod_world import PodWorld
 from tests.simulation.agent.virtual_time import run_virtually
+
+
+class Messages(NoJournal):
+    """What each pod waits for now, in sentences."""
+
+    def __init__(self) -> None:
+        self.messages: dict[str, tuple[str, ...]] = {}
+
+    def show(self, pod: PodName, picture: Picture) -> None:
+        self.messages[pod.uid] = tuple(wait.message for wait in picture.waits)
 
 
 def requests(cpu: str) -> ResourceRequirements:
@@ -98,6 +110,35 @@ def test_a_critical_pod_is_made_room_for() -> None:
         disrupted = {c.type: c.status for c in world.api.status(small).conditions}
         assert disrupted["DisruptionTarget"] == "True"
         assert world.is_ready(large)
+        await world.crash()
+
+    run_virtually(scenario(PodWorld()))
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_critical_pod_starts_when_its_room_is_free(dies: bool) -> None:
+    """Not before the last container of those that end for it is gone, whether or not the agent dies."""
+    journal = Messages()
+
+    async def scenario(world: PodWorld) -> None:
+        world.machine, world.journal = builders.node(), journal
+        world.runtime.programs["web"] = Program(term_seconds=12)
+        world.start()
+        small, large = world.create(new_pod("small", "1")), world.create(new_pod("large", "2500m"))
+        await world.wait(lambda: world.is_ready(small) and world.is_ready(large))
+        world.runtime.programs["web"] = Program()
+        static = world.create(new_pod("static", "1", annotations={SOURCE_ANNOTATION: "file"}))
+        if dies:
+            await asyncio.sleep(3)
+            await world.crash()
+            await asyncio.sleep(1)
+            world.start()
+        await asyncio.sleep(7)
+        assert world.runtime.count("RunPodSandbox") == 2
+        assert world.api.status(small).phase == "Running"
+        assert journal.messages[static] == ("waits for the end of pods that make room for it: default/small",)
+        assert await world.wait(lambda: world.is_ready(static)) < 8
+        assert world.api.status(small).phase == "Failed"
         await world.crash()
 
     run_virtually(scenario(PodWorld()))
