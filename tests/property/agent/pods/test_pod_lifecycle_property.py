@@ -173,8 +173,14 @@ def assert_at_rest(world: World) -> None:
     assert (status.phase in TERMINAL_PHASES) == finished
     if not finished:
         assert status.phase == "Running"
-    if has_failed_init(pod, observed):
+    if has_failed_init(pod, observed) and not have_apps_ended(pod, observed):
         assert status.phase == "Failed"
+
+
+def have_apps_ended(pod: Pod, observed: ObservedPod) -> bool:
+    """Then they decide the phase, and an init container that still ran was merely stopped."""
+    newest = [(container, observed.newest(container.name)) for container in pod.spec.containers]
+    return all(each and each.dead and not should_restart(pod, container, each) for container, each in newest)
 
 
 def list_newest(pod: Pod, observed: ObservedPod) -> Iterator[ObservedContainer]:
