@@ -21,8 +21,10 @@ from cri_proto.runtime.v1.api_pb2_grpc import RuntimeServiceStub
 DEADLINE_SECONDS = 60.0
 _REMOVALS_AT_ONCE = 4
 
-# As the agent asks for them: a network for the pod, processes for each container.
+# As the agent asks for them: a network for the pod, processes for each container, and for the sandbox the
+# runtime's seccomp profile, as every kubelet has it (10 ms of a start with runc).
 _NAMESPACES = cri.NamespaceOption(network=cri.POD, pid=cri.CONTAINER, ipc=cri.POD)
+_SECCOMP = cri.SecurityProfile(profile_type=cri.SecurityProfile.RuntimeDefault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def build_sandbox_config(name: str, cgroup_parent: str) -> cri.PodSandboxConfig:
         hostname=name,
         linux=cri.LinuxPodSandboxConfig(
             cgroup_parent=cgroup_parent,
-            security_context=cri.LinuxSandboxSecurityContext(namespace_options=_NAMESPACES),
+            security_context=cri.LinuxSandboxSecurityContext(namespace_options=_NAMESPACES, seccomp=_SECCOMP),
         ),
     )
 
