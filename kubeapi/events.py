@@ -34,6 +34,7 @@ _logger = logging.getLogger(__name__)
 _QUEUE_LIMIT: Final = 1000
 _ATTEMPTS: Final = 12
 _BACKOFF: Final = Backoff(initial_seconds=0.5, maximum_seconds=10.0)
+_LONGEST_PAUSE_SECONDS: Final = 1.0  # whatever made one write slow, people wait for the next
 
 
 class EventRecorder:
@@ -83,11 +84,11 @@ class EventRecorder:
         while True:
             occurrence = await self._queue.get()
             await self._linger(occurrence)
-            began = loop.time()
-            await self._write_patiently(occurrence)
+            began = await self._write_patiently(occurrence)
             self._queue.task_done()
             if self._share < 1.0:
-                await asyncio.sleep((loop.time() - began) * (1.0 / self._share - 1.0))
+                pause = (loop.time() - began) * (1.0 / self._share - 1.0)
+                await asyncio.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
 
     async def drain(self) -> None:
         """Returns when all that was noted so far is written or dropped; `run` must be running."""
@@ -98,20 +99,24 @@ class EventRecorder:
         if seconds > 0:
             await asyncio.sleep(min(seconds, self._linger_seconds))
 
-    async def _write_patiently(self, occurrence: Occurrence) -> None:
+    async def _write_patiently(self, occurrence: Occurrence) -> float:
+        """When the last attempt began, on the loop's clock: waiting for a server is no work."""
+        loop = asyncio.get_running_loop()
         for attempt in range(_ATTEMPTS):
+            began = loop.time()
             try:
                 await self._write(occurrence)
-                return
+                return began
             except ApiStatusError as error:
                 if error.code < 500 and error.code != 429:
                     self._drop(occurrence, error)
-                    return
+                    return began
                 failure: KubeAPIError = error
             except KubeAPIError as error:
                 failure = error
             await asyncio.sleep(self._backoff.delay(attempt, random.random()))
         self._drop(occurrence, failure)
+        return loop.time()
 
     async def _write(self, occurrence: Occurrence) -> None:
         recorded = self._recorded.find(occurrence)

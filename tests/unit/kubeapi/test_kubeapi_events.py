@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import cast
 
 from kubeapi.backoff import Backoff
 from kubeapi.client import Client
 from kubeapi.core import EventSource, ObjectReference
+from kubeapi.errors import Unreachable
 from kubeapi.event_records import (
     EventType,
     Occurrence,
@@ -24,6 +26,7 @@ from kubeapi.pod import Pod
 from kubeapi.resources import PODS
 from kubeapi.status import Reason
 from tests.fakes.fake_api import FakeApi
+from tests.simulation.agent.virtual_time import run_virtually, wall_clock
 
 POD = ObjectReference(kind="Pod", namespace="web", name="p", uid="u1", api_version="v1")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -157,3 +160,34 @@ async def test_a_recorder_that_gives_way_writes_later_and_with_pauses(api: FakeA
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+class _ServerAway:
+    """Takes nothing for its first tries; `written` are the times at which it took something."""
+
+    def __init__(self, tries: int) -> None:
+        self.tries = tries
+        self.written: list[float] = []
+
+    async def create(self, *_: object) -> None:
+        self.tries -= 1
+        if self.tries >= 0:
+            raise Unreachable("connection refused")
+        self.written.append(asyncio.get_running_loop().time())
+
+
+def test_waiting_for_a_server_that_was_away_is_no_work_to_rest_from() -> None:
+    away = _ServerAway(tries=6)
+
+    async def write_two() -> None:
+        recorder = EventRecorder(cast("Client", away), component="test", clock=wall_clock, share=0.1)
+        task = asyncio.create_task(recorder.run())
+        for message in ("a", "b"):
+            recorder.record(POD, EventType.NORMAL, "R", message)
+        await recorder.drain()
+        task.cancel()
+
+    run_virtually(write_two())
+    first, second = away.written
+    assert first > 10.0
+    assert second - first <= 1.0
