@@ -18,13 +18,14 @@ import msgspec
 from controlplane.controllers.actions import Action, Create, Delete, MergePatch, Plan
 from controlplane.controllers.claim import build_controller_reference
 from controlplane.controllers.conditions import get_condition
-from controlplane.controllers.endpointslice.endpoints import Ports, get_families, group_by_ports
+from controlplane.controllers.endpointslice.endpoints import get_families, group_by_ports
 from controlplane.controllers.names import choose_names
 from kubeapi.core import Service
 from kubeapi.discovery import MANAGED_BY_LABEL, SERVICE_NAME_LABEL, Endpoint, EndpointSlice
 from kubeapi.meta import ObjectKey, format_time, parse_time
 from kubeapi.pod import Pod
 from kubeapi.resources import ENDPOINT_SLICES
+from kubeapi.service_endpoints import Ports
 
 MANAGED_BY: Final = "endpointslice-controller.k8s.io"
 HEADLESS_LABEL: Final = "service.kubernetes.io/headless"
